@@ -1,0 +1,188 @@
+"""The one file format: a zip of `manifest.json` and `weights.npz`.
+
+The manifest holds names and numbers, the npz plain arrays; nothing is unpickled and
+no Keras configuration is deserialised, so nothing in a file can execute.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from importlib import import_module, metadata
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import keras_seq
+from keras_seq.errors import ArtifactError
+
+FORMAT = "keras_seq"
+FORMAT_VERSION = 1
+
+ESTIMATORS = {
+    "Forecaster": "keras_seq.forecasting.forecaster",
+    "TextClassifier": "keras_seq.text.classifier",
+}
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
+
+
+def load(path: str | PathLike[str], **overrides: Any) -> Any:
+    """Loads a saved estimator of either kind.
+
+    Args:
+        path: A file written by `save`.
+        overrides: Constructor arguments that are not saved, such as a callable
+            `split`.
+
+    Returns:
+        A fitted `TextClassifier` or `Forecaster`.
+
+    Raises:
+        ArtifactError: If the file is damaged, foreign or from a newer version.
+        FileNotFoundError: If there is no such file.
+    """
+    name = read_manifest(path)["estimator"]
+    if name not in ESTIMATORS:
+        raise ArtifactError(
+            f"{path} holds an unknown estimator {name!r}; this version knows "
+            f"{', '.join(ESTIMATORS)}."
+        )
+    return getattr(import_module(ESTIMATORS[name]), name).load(path, **overrides)
+
+
+def write(
+    path: str | PathLike[str],
+    manifest: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+) -> None:
+    """Writes the file under a temporary name and moves it into place.
+
+    Args:
+        path: Target; its folder must exist.
+        manifest: JSON-able values.
+        arrays: Numeric, boolean or unicode arrays.
+    """
+    target = Path(path)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    weights = buffer.getvalue()
+    full = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        **manifest,
+        "versions": {
+            "keras_seq": keras_seq.__version__,
+            **{name: _version(name) for name in ("keras", "numpy", "pandas")},
+        },
+        "checksums": {"weights.npz": hashlib.sha256(weights).hexdigest()},
+    }
+    text = json.dumps(full, ensure_ascii=False, allow_nan=False, indent=1)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                for name, content in (("manifest.json", text), ("weights.npz", weights)):
+                    info = zipfile.ZipInfo(name, _EPOCH)
+                    archive.writestr(info, content, zipfile.ZIP_DEFLATED)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_manifest(path: str | PathLike[str]) -> dict[str, Any]:
+    """Reads and checks the manifest alone."""
+    return _open(path, with_arrays=False)[0]
+
+
+def read(
+    path: str | PathLike[str],
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Reads a file that `write` wrote and checks it.
+
+    Raises:
+        ArtifactError: Saying what is wrong with the file.
+        FileNotFoundError: If there is no such file.
+    """
+    return _open(path, with_arrays=True)
+
+
+def _open(
+    path: str | PathLike[str], with_arrays: bool
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    if Path(path).is_dir():
+        raise ArtifactError(f"{path} is a folder, not a saved keras_seq model.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if "manifest.json" not in archive.namelist():
+                raise ArtifactError(
+                    f"{path} is a zip but no saved keras_seq model: it has no "
+                    "manifest.json."
+                )
+            manifest = json.loads(archive.read("manifest.json"))
+            _check_manifest(path, manifest)
+            if not with_arrays:
+                return manifest, {}
+            weights = archive.read("weights.npz")
+            expected = manifest["checksums"]["weights.npz"]
+            if hashlib.sha256(weights).hexdigest() != expected:
+                raise ArtifactError(f"{path} is damaged: its weights were changed.")
+            with np.load(io.BytesIO(weights), allow_pickle=False) as stored:
+                return manifest, {name: stored[name] for name in stored.files}
+    except ArtifactError:
+        raise
+    except FileNotFoundError:
+        raise
+    except zipfile.BadZipFile as error:
+        raise ArtifactError(
+            f"{path} is no saved keras_seq model, or it is truncated or damaged: "
+            f"{error}."
+        ) from error
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,  # an encrypted member, or an unknown compression
+        zlib.error,
+    ) as error:
+        raise ArtifactError(f"{path} is damaged: {error}.") from error
+
+
+def _check_manifest(path: Any, manifest: Any) -> None:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ArtifactError(f"{path} was not written by keras_seq.")
+    version = manifest.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path} has format version {version}, newer than version "
+            f"{FORMAT_VERSION}, the newest that keras_seq {keras_seq.__version__} "
+            f"reads: upgrade keras_seq (it was written by "
+            f"{manifest.get('versions', {}).get('keras_seq')})."
+        )
+    missing = {"estimator", "params", "builder", "state", "checksums"} - set(manifest)
+    if missing:
+        raise ArtifactError(f"{path} is damaged: it lacks {sorted(missing)}.")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,7 @@
+"""Keras layers on `keras.ops` alone: right-padded rows with lengths, no masks."""
+
+from keras_seq.layers.pooling import SequencePooling
+from keras_seq.layers.recurrent import RecurrentEncoder
+from keras_seq.layers.scaling import WindowScaler, WindowUnscaler
+
+__all__ = ["RecurrentEncoder", "SequencePooling", "WindowScaler", "WindowUnscaler"]

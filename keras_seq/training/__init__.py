@@ -1,0 +1,1 @@
+"""Everything both tasks share about training: runtime, one fit, estimators' manners."""
