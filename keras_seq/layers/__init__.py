@@ -1,7 +1,14 @@
 """Keras layers on `keras.ops` alone: right-padded rows with lengths, no masks."""
 
 from keras_seq.layers.pooling import SequencePooling
+from keras_seq.layers.quantiles import QuantileHead
 from keras_seq.layers.recurrent import RecurrentEncoder
 from keras_seq.layers.scaling import WindowScaler, WindowUnscaler
 
-__all__ = ["RecurrentEncoder", "SequencePooling", "WindowScaler", "WindowUnscaler"]
+__all__ = [
+    "QuantileHead",
+    "RecurrentEncoder",
+    "SequencePooling",
+    "WindowScaler",
+    "WindowUnscaler",
+]

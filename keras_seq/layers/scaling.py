@@ -1,0 +1,133 @@
+"""Scaling that is part of the forecasting model: raw windows in, raw forecasts out."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_seq.errors import check_choice
+
+Tensor = Any
+
+SCALINGS = ("mean_abs", "standard", "log", "none")
+# Adding a constant to such a window moves the forecast by that constant.
+LOCATION_INVARIANT = ("standard",)
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class WindowScaler(keras.layers.Layer):
+    """Scales each window by statistics of its own observed steps.
+
+    Statistics come from the window alone, so the scaling cannot leak, needs no
+    fitting for a series never seen, and is saved with the model. Always computed in
+    float32, whatever the precision of the rest.
+
+    Args:
+        scaling: `"mean_abs"` divides by the mean of |y| (Salinas et al. 2020, DeepAR,
+            section 3.3), `"standard"` subtracts the mean and divides by the standard
+            deviation, `"log"` takes the logarithm of y over the mean of |y|,
+            `"none"` does nothing.
+
+    Call arguments:
+        window: `(batch, lookback)`; NaN marks a missing step.
+
+    Returns:
+        `scaled`, `(batch, lookback)`, 0 at missing steps; `observed`, 1.0 or 0.0,
+        `(batch, lookback)`; `location` and `scale`, `(batch, 1)`, for `transform`
+        and `inverse`.
+
+    Attributes:
+        floor: Weight, a scalar. The least scale, for windows that are constant or
+            empty; for `"log"`, the least value. `Forecaster.fit` learns it from its
+            training rows.
+    """
+
+    def __init__(self, scaling: str = "mean_abs", **kwargs: Any):
+        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
+        check_choice("scaling", scaling, SCALINGS)
+        self.scaling = scaling
+
+    def build(self, window_shape: Any) -> None:
+        self.floor = self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(1e-6),
+            trainable=False,
+            name="floor",
+        )
+        self.built = True
+
+    def call(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        window = ops.cast(window, "float32")
+        missing = ops.isnan(window)
+        observed = ops.cast(ops.logical_not(missing), "float32")
+        values = ops.where(missing, ops.zeros_like(window), window)
+        location, scale = self._statistics(values, observed)
+        scaled = self.transform(values, location, scale) * observed
+        return scaled, observed, location, scale
+
+    def _statistics(self, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """Location and scale of each window, `(batch, 1)`."""
+        count = ops.maximum(ops.sum(observed, axis=1, keepdims=True), 1.0)
+
+        def mean(x: Tensor) -> Tensor:
+            return ops.sum(x * observed, axis=1, keepdims=True) / count
+
+        zero = ops.zeros_like(count)
+        if self.scaling == "none":
+            return zero, zero + 1.0
+        if self.scaling == "mean_abs":
+            return zero, ops.maximum(mean(ops.abs(values)), self.floor)
+        if self.scaling == "log":
+            level = ops.maximum(mean(ops.abs(values)), self.floor)
+            return ops.log(level), zero + 1.0
+        location = mean(values)
+        deviation = ops.abs(values - location) * observed
+        # Squares of values beyond 1e19 overflow float32, squares of ratios do not.
+        largest = ops.maximum(ops.max(deviation, axis=1, keepdims=True), 1e-30)
+        spread = largest * ops.sqrt(mean(ops.square(deviation / largest)))
+        return location, ops.maximum(spread, self.floor)
+
+    def transform(self, values: Tensor, location: Tensor, scale: Tensor) -> Tensor:
+        """Raw unit to scaled unit."""
+        if self.scaling == "log":
+            return ops.log(ops.maximum(values, self.floor)) - location
+        return (values - location) / scale
+
+    def inverse(self, scaled: Tensor, location: Tensor, scale: Tensor) -> Tensor:
+        """Scaled unit to raw unit; increasing, so that quantiles cannot cross."""
+        if self.scaling == "log":
+            # 80 is just below where float32's exponential overflows.
+            return ops.exp(ops.minimum(scaled + location, 80.0))
+        return scaled * scale + location
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "scaling": self.scaling}
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class WindowUnscaler(keras.layers.Layer):
+    """Brings forecasts back to the raw unit of their window; the scaler's inverse.
+
+    Args:
+        scaling: As of the `WindowScaler` that gave `location` and `scale`.
+
+    Call arguments:
+        scaled: `(batch, horizon, outputs)`.
+        location: `(batch, 1)`.
+        scale: `(batch, 1)`.
+
+    Returns:
+        `(batch, horizon, outputs)`, in the unit of the window.
+    """
+
+    def __init__(self, scaling: str = "mean_abs", **kwargs: Any):
+        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
+        self.scaling = scaling
+        self.scaler = WindowScaler(scaling, name="inverse")
+
+    def call(self, scaled: Tensor, location: Tensor, scale: Tensor) -> Tensor:
+        scaled = ops.cast(scaled, "float32")
+        return self.scaler.inverse(scaled, location[..., None], scale[..., None])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "scaling": self.scaling}
