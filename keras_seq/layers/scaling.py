@@ -34,7 +34,7 @@ class WindowScaler(keras.layers.Layer):
     Returns:
         `scaled`, `(batch, lookback)`, 0 at missing steps; `observed`, 1.0 or 0.0,
         `(batch, lookback)`; `location` and `scale`, `(batch, 1)`, for `transform`
-        and `inverse`.
+        and for `WindowUnscaler`.
 
     Attributes:
         floor: Weight, a scalar. The least scale, for windows that are constant or
@@ -93,20 +93,15 @@ class WindowScaler(keras.layers.Layer):
             return ops.log(ops.maximum(values, self.floor)) - location
         return (values - location) / scale
 
-    def inverse(self, scaled: Tensor, location: Tensor, scale: Tensor) -> Tensor:
-        """Scaled unit to raw unit; increasing, so that quantiles cannot cross."""
-        if self.scaling == "log":
-            # 80 is just below where float32's exponential overflows.
-            return ops.exp(ops.minimum(scaled + location, 80.0))
-        return scaled * scale + location
-
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scaling": self.scaling}
 
 
 @keras.saving.register_keras_serializable("keras_seq")
 class WindowUnscaler(keras.layers.Layer):
-    """Brings forecasts back to the raw unit of their window; the scaler's inverse.
+    """Brings forecasts back to the raw unit of their window.
+
+    Increasing in `scaled`, so that quantiles in order stay in order.
 
     Args:
         scaling: As of the `WindowScaler` that gave `location` and `scale`.
@@ -122,12 +117,16 @@ class WindowUnscaler(keras.layers.Layer):
 
     def __init__(self, scaling: str = "mean_abs", **kwargs: Any):
         super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
+        check_choice("scaling", scaling, SCALINGS)
         self.scaling = scaling
-        self.scaler = WindowScaler(scaling, name="inverse")
 
     def call(self, scaled: Tensor, location: Tensor, scale: Tensor) -> Tensor:
         scaled = ops.cast(scaled, "float32")
-        return self.scaler.inverse(scaled, location[..., None], scale[..., None])
+        location, scale = location[..., None], scale[..., None]
+        if self.scaling == "log":
+            # 80 is just below where float32's exponential overflows.
+            return ops.exp(ops.minimum(scaled + location, 80.0))
+        return scaled * scale + location
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scaling": self.scaling}

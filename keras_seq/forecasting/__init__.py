@@ -1,0 +1,1 @@
+"""Time-series forecasting: long frame -> panel -> windows -> network -> forecasts."""

@@ -1,0 +1,56 @@
+"""Rolling-origin backtest (Tashman 2000): what would have been forecast, and when."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from keras_seq.forecasting.panel import Panel
+from keras_seq.forecasting.scores import seasonal_naive
+
+if TYPE_CHECKING:
+    from keras_seq.forecasting.forecaster import Forecaster
+
+
+def rolling_origin(
+    forecaster: "Forecaster",
+    panel: Panel,
+    num_windows: int,
+    step_size: int,
+    refit: bool,
+    verbose: int | str,
+) -> pd.DataFrame:
+    """Fits clones on the rows before the cutoffs and forecasts after each.
+
+    Each cutoff's panel is cut before anything looks at it, so neither scaling nor
+    network can know what follows.
+
+    Returns:
+        `unique_id`, `cutoff`, `ds`, `y`, `y_hat`, `y_hat_q*`, `seasonal_naive`; only
+        steps with an actual value.
+    """
+    horizon = forecaster.horizon
+    last = panel.end - horizon
+    cutoffs = last - step_size * np.arange(num_windows - 1, -1, -1)
+    if cutoffs[0] < 2:
+        raise ValueError(
+            f"num_windows={num_windows} at horizon={horizon} and step_size={step_size} "
+            f"needs {horizon + step_size * (num_windows - 1) + 2} steps; the data span "
+            f"{panel.end}."
+        )
+    frames = []
+    for cutoff in cutoffs:
+        past = panel.until(int(cutoff))
+        if not frames or refit:
+            fitted = clone(forecaster)
+            fitted._fit_panel(past, verbose=verbose)
+        frame = fitted._forecast_panel(past)
+        naive = seasonal_naive(past, fitted.season_length_, horizon)
+        frame["seasonal_naive"] = naive.reshape(-1)
+        frame.insert(1, "cutoff", panel.grid.stamps(int(cutoff) - 1, 1)[0])
+        frames.append(frame)
+    forecasts = pd.concat(frames, ignore_index=True)
+    joined = forecasts.merge(panel.observed(), on=["unique_id", "ds"])
+    joined.insert(3, "y", joined.pop("y"))
+    return joined

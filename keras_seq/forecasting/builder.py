@@ -1,0 +1,258 @@
+"""build_forecaster: the forecasting network."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_seq.errors import (
+    check_choice,
+    check_integer,
+    check_number,
+    check_rate,
+    refuse_unavailable,
+    suggests_names,
+)
+from keras_seq.layers.quantiles import QuantileHead, check_quantiles
+from keras_seq.layers.recurrent import CELLS, RecurrentEncoder
+from keras_seq.layers.scaling import SCALINGS, WindowScaler, WindowUnscaler
+from keras_seq.training.fit import resolve_clipping
+from keras_seq.training.runtime import seeded
+
+Tensor = Any
+
+# A target this many scales away from its window is an outlier of the window's scale
+# (a first sale after silence), and must not outweigh a thousand others.
+MAX_SCALED_TARGET = 20.0
+# Width of the decoder: features per horizon step.
+DECODER_UNITS = 16
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class ForecastModel(keras.Model):
+    """Functional model whose loss works in scaled space.
+
+    Pinball loss (Koenker & Bassett 1978), doubled so that the median's equals the
+    absolute error, averaged over quantiles and observed targets. Errors are measured
+    in each window's own scale, so that every series weighs the same; NaN targets
+    weigh nothing.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        # Keras averages its own loss over batches; this one weighs each target alike.
+        self.pinball = keras.metrics.Mean(name="pinball")
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor | None = None,
+        training: bool = True,
+    ) -> Tensor:
+        scaler = self.get_layer("scaler")
+        _, _, location, scale = scaler(x["target"])
+        y, y_pred = ops.cast(y, "float32"), ops.cast(y_pred, "float32")
+        missing = ops.isnan(y)
+        weight = 1.0 - ops.cast(missing, "float32")  # (batch, horizon)
+        if sample_weight is not None:
+            weight = weight * ops.cast(sample_weight, "float32")[:, None]
+        # NaN must be gone before the arithmetic: 0 * NaN has a NaN gradient.
+        target = scaler.transform(
+            ops.where(missing, ops.zeros_like(y), y), location, scale
+        )
+        target = ops.clip(target, -MAX_SCALED_TARGET, MAX_SCALED_TARGET)
+        scaled = scaler.transform(y_pred, location[..., None], scale[..., None])
+        error = target[..., None] - scaled  # (batch, horizon, quantiles)
+        levels = ops.convert_to_tensor(self.quantiles, "float32")
+        pinball = 2.0 * ops.mean(
+            ops.maximum(levels * error, (levels - 1.0) * error), axis=-1
+        )
+        total = ops.sum(weight)
+        loss = ops.sum(pinball * weight) / ops.maximum(total, 1.0)
+        self.pinball.update_state(loss, sample_weight=total)
+        return loss + sum(self.losses)
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """The quantile of each output."""
+        return self.get_layer("quantiles").quantiles
+
+
+@suggests_names
+def build_forecaster(
+    *,
+    lookback: int,
+    horizon: int,
+    cell: str = "gru",
+    units: int | Sequence[int] = 64,
+    num_layers: int = 1,
+    num_past: int = 0,
+    num_future: int = 0,
+    num_static: int = 0,
+    static_cardinalities: Sequence[int] = (),
+    quantiles: Sequence[float] = (0.5,),
+    point: str = "median",
+    scaling: str = "mean_abs",
+    season_length: int = 1,
+    bidirectional: bool | str = "auto",
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    normalization: str | None = None,
+    activation: str = "tanh",
+    forget_bias: float = 1.0,
+    auxiliary: str | None = None,
+    stateful: bool = False,
+    batch_size: int | None = None,
+    learning_rate: float = 1e-3,
+    decay_steps: int | None = None,
+    global_clipnorm: float | str | None = "auto",
+    clipnorm: float | None = None,
+    clipvalue: float | None = None,
+    seed: int | None = None,
+) -> keras.Model:
+    """Builds and compiles a recurrent network from raw windows to raw forecasts.
+
+    Each window is scaled by its own statistics, read by the recurrent layers, and
+    decoded to all horizon steps at once. The forecast starts from the seasonal naive
+    one and a linear map of the window; the network learns what they miss.
+
+    Args:
+        lookback: Steps of the window.
+        horizon: Steps to forecast.
+        cell: `"rnn"` (`"simple_rnn"`), `"lstm"` or `"gru"`.
+        units: Hidden size, or one per layer.
+        num_layers: Recurrent layers.
+        num_past: Covariates known only up to now. Not available yet.
+        num_future: Covariates known in advance, such as the calendar.
+        num_static: Numbers that belong to a series. Not available yet.
+        static_cardinalities: Sizes of the categories that belong to a series. Not
+            available yet.
+        quantiles: What to forecast; increasing, within (0, 1).
+        point: `"median"`: 0.5 is added to `quantiles` where it is missing.
+        scaling: `"mean_abs"`, `"standard"`, `"log"` (positive series) or `"none"`.
+        season_length: Steps in a season; 1 for none. Up to `lookback`.
+        bidirectional: `"auto"` or False: the backward direction needs the future.
+        dropout: Rate between layers and before the decoder.
+        recurrent_dropout: Rate on the recurrent state.
+        normalization: Not available yet.
+        activation: Of the cell.
+        forget_bias: Initial bias of the LSTM's forget gate.
+        auxiliary: Not available yet.
+        stateful: Not available yet.
+        batch_size: Not available yet.
+        learning_rate: Of Adam.
+        decay_steps: Steps over which the learning rate falls to zero along a cosine;
+            None keeps it constant.
+        global_clipnorm: Limit of the norm of all gradients together; `"auto"` is 1.0
+            if no other clip is given. The three exclude each other.
+        clipnorm: Limit of the norm of each variable's gradient.
+        clipvalue: Limit of each element of the gradient.
+        seed: Of the initial weights; None draws one.
+
+    Returns:
+        A compiled model. Its inputs are a dict: `target`, `(batch, lookback)`, and
+        with `num_future` also `future`, `(batch, lookback + horizon, num_future)`;
+        NaN is missing. Its output is `(batch, horizon, num_quantiles)`, in the unit
+        of `target`. The layer named `"scaler"` has a weight `floor`, the least scale.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> model = build_forecaster(lookback=24, horizon=12, quantiles=(0.1, 0.5, 0.9))
+        >>> model.output_shape
+        (None, 12, 3)
+    """
+    check_integer("lookback", lookback, 1)
+    check_integer("horizon", horizon, 1)
+    check_choice("cell", cell, CELLS)
+    check_integer("num_future", num_future, 0)
+    check_choice("point", point, ("median",))
+    check_choice("scaling", scaling, SCALINGS)
+    check_integer("season_length", season_length, 1)
+    check_rate("dropout", dropout)
+    if season_length > lookback:
+        raise ValueError(
+            "`season_length` must not exceed `lookback`. "
+            f"Received: {season_length=}, {lookback=}"
+        )
+    if bidirectional not in (False, "auto"):
+        raise ValueError(
+            "`bidirectional` must be 'auto' or False for forecasting, since the "
+            f"backward direction needs the future. Received: {bidirectional=}"
+        )
+    refuse_unavailable(
+        {
+            "num_past": (num_past, 0),
+            "num_static": (num_static, 0),
+            "static_cardinalities": (tuple(static_cardinalities), ()),
+            "normalization": (normalization, None),
+            "auxiliary": (auxiliary, None),
+            "stateful": (stateful, False),
+            "batch_size": (batch_size, None),
+        }
+    )
+    check_number("learning_rate", learning_rate, above=0)
+    clipping = resolve_clipping(global_clipnorm, clipnorm, clipvalue)
+    levels = check_quantiles(sorted({*check_quantiles(quantiles), 0.5}))
+    with seeded(seed):
+        target = keras.Input((lookback,), name="target")
+        inputs = {"target": target}
+        scaled, observed, location, scale = WindowScaler(scaling, name="scaler")(target)
+        steps = ops.stack([scaled, observed], axis=-1)  # (batch, lookback, 2)
+        if num_future:
+            inputs["future"] = keras.Input(
+                (lookback + horizon, num_future), name="future"
+            )
+            known = _zero_missing(inputs["future"])
+            steps = ops.concatenate([steps, known[:, :lookback]], axis=-1)
+        encoder = RecurrentEncoder(
+            units,
+            cell=cell,
+            num_layers=num_layers,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            activation=activation,
+            forget_bias=forget_bias,
+            name="encoder",
+        )
+        context = encoder(steps)[:, -1]  # (batch, units)
+        context = keras.layers.Dropout(dropout, name="dropout")(context)
+        decoded = keras.layers.Dense(horizon * DECODER_UNITS, name="decoder")(context)
+        decoded = ops.reshape(decoded, (-1, horizon, DECODER_UNITS))
+        if num_future:
+            decoded = decoded + keras.layers.Dense(
+                DECODER_UNITS, use_bias=False, name="future_decoder"
+            )(known[:, lookback:])
+        linear = keras.layers.Dense(horizon, kernel_initializer="zeros", name="linear")
+        center = _repeat_season(scaled, season_length, horizon) + linear(scaled)
+        quantile_head = QuantileHead(levels, name="quantiles")
+        forecast = quantile_head(center, ops.relu(decoded))
+        outputs = WindowUnscaler(scaling, name="unscaler")(forecast, location, scale)
+        model = ForecastModel(inputs, outputs, name="forecaster")
+    rate: Any = learning_rate
+    if decay_steps is not None:
+        check_integer("decay_steps", decay_steps, 1)
+        rate = keras.optimizers.schedules.CosineDecay(learning_rate, decay_steps)
+    model.compile(
+        optimizer=keras.optimizers.Adam(rate, **clipping),
+        jit_compile=keras.backend.backend() == "jax",
+    )
+    return model
+
+
+def _zero_missing(values: Tensor) -> Tensor:
+    return ops.where(ops.isnan(values), ops.zeros_like(values), values)
+
+
+def _repeat_season(scaled: Tensor, season_length: int, horizon: int) -> Tensor:
+    """Seasonal naive forecast in scaled space: `(batch, lookback)` -> `(.., horizon)`.
+
+    A missing step counts as 0, the window's own level where the scaling has one.
+    """
+    season = scaled[:, -season_length:]
+    repeats = -(-horizon // season_length)
+    return ops.tile(season, (1, repeats))[:, :horizon]

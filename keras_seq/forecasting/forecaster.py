@@ -1,0 +1,490 @@
+"""Forecaster: a long frame in, forecasts with intervals out."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import keras
+import numpy as np
+import pandas as pd
+
+from keras_seq.errors import (
+    check_choice,
+    check_integer,
+    check_number,
+    refuse_unavailable,
+    suggests_names,
+)
+from keras_seq.forecasting import fitting
+from keras_seq.forecasting.backtest import rolling_origin
+from keras_seq.forecasting.builder import build_forecaster
+from keras_seq.forecasting.features import default_season_length
+from keras_seq.forecasting.frames import (
+    add_levels,
+    forecast_frame,
+    join_actuals,
+    level_quantiles,
+)
+from keras_seq.forecasting.panel import Columns, Panel, make_panel
+from keras_seq.forecasting.scores import naive_scale, score, seasonal_naive
+from keras_seq.forecasting.windows import (
+    Split,
+    WindowSource,
+    WindowSpec,
+    split_origins,
+)
+from keras_seq.layers.scaling import LOCATION_INVARIANT, SCALINGS
+from keras_seq.training.estimator import SequenceEstimator
+from keras_seq.training.fit import FitResult, fit_model
+
+STEPS_PER_EPOCH = 50
+
+_LEARNED = ("freq_", "season_length_", "lookback_", "scaling_", "best_step_")
+_LEARNED += ("validation_",)
+
+
+class Forecaster(SequenceEstimator):
+    """Forecasts many series with one recurrent network.
+
+    Scaling happens inside the network, window by window, so nothing has to be
+    prepared, series never seen can be forecast, and the future cannot leak.
+
+    Args:
+        horizon: Steps to forecast.
+        freq: Time step, a pandas frequency; None infers it. A whole number where
+            `time_col` holds whole numbers (None: 1).
+        season_length: Steps in a season; None: the usual one of `freq`, 1 for
+            integer time.
+        lookback: Steps the network sees; `"auto"` from season length, horizon and
+            the series' lengths.
+        cell: `"rnn"`, `"lstm"` or `"gru"`.
+        units: Hidden size, or one per layer.
+        num_layers: Recurrent layers.
+        quantiles: What to forecast beside the median.
+        point: `"median"`: `y_hat` is the 0.5 quantile.
+        scaling: `"standard"`, `"mean_abs"`, `"log"`, `"none"`, or `"auto"`.
+        dropout: Rate between layers and before the decoder.
+        recurrent_dropout: Rate on the recurrent state.
+        activation: Of the cell.
+        forget_bias: Initial bias of the LSTM's forget gate.
+        learning_rate: Of Adam, at the start of its cosine decay.
+        global_clipnorm: Limit of the gradient's norm; `"auto"` is 1.0 if no other
+            clip is given. The three exclude each other.
+        clipnorm: Limit of the norm of each variable's gradient.
+        clipvalue: Limit of each element of the gradient.
+        max_steps: Upper limit of training steps; `"auto"` is 1,000.
+        batch_size: Windows per step; `"auto"` by their number, 32 to 256.
+        patience: Checks of 50 steps without improvement on validation before
+            training stops.
+        refit_full: Whether to train again on everything, for as many steps as were
+            best on validation.
+        seed: Of weights, batches and dropout. 0 is a seed like any other.
+        id_col: Column with the series' names; None: the frame is one series.
+        time_col: Column with stamps or whole numbers.
+        target_col: Column to forecast.
+        static_covariates: Not available yet.
+        past_covariates: Not available yet.
+        future_covariates: Not available yet.
+
+    Attributes:
+        model_: The Keras model (of `build_forecaster`).
+        history_: DataFrame, one row per check: steps, losses, seconds.
+        best_step_: Steps after which validation was best.
+        validation_: Scores on the validation part: `pinball`, `mase`, `mae`.
+            freq_, season_length_, lookback_, scaling_, quantiles_: What was resolved.
+
+    Example:
+        >>> f = Forecaster(horizon=12)                                 # doctest: +SKIP
+        >>> f.fit(keras_seq.datasets.load_aus_retail()).predict()      # doctest: +SKIP
+    """
+
+    @suggests_names
+    def __init__(
+        self,
+        *,
+        horizon: int,
+        freq: str | int | None = None,
+        season_length: int | None = None,
+        lookback: int | str = "auto",
+        cell: str = "gru",
+        units: int | Sequence[int] = 64,
+        num_layers: int = 1,
+        quantiles: Sequence[float] = (0.1, 0.5, 0.9),
+        point: str = "median",
+        scaling: str = "auto",
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        activation: str = "tanh",
+        forget_bias: float = 1.0,
+        learning_rate: float = 2e-3,
+        global_clipnorm: float | str | None = "auto",
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        max_steps: int | str = "auto",
+        batch_size: int | str = "auto",
+        patience: int = 6,
+        refit_full: bool = True,
+        seed: int = 0,
+        id_col: str | None = "unique_id",
+        time_col: str = "ds",
+        target_col: str = "y",
+        static_covariates: Sequence[str] = (),
+        past_covariates: Sequence[str] = (),
+        future_covariates: Sequence[str] = (),
+    ):
+        self.horizon = horizon
+        self.freq = freq
+        self.season_length = season_length
+        self.lookback = lookback
+        self.cell = cell
+        self.units = units
+        self.num_layers = num_layers
+        self.quantiles = quantiles
+        self.point = point
+        self.scaling = scaling
+        self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.activation = activation
+        self.forget_bias = forget_bias
+        self.learning_rate = learning_rate
+        self.global_clipnorm = global_clipnorm
+        self.clipnorm = clipnorm
+        self.clipvalue = clipvalue
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.patience = patience
+        self.refit_full = refit_full
+        self.seed = seed
+        self.id_col = id_col
+        self.time_col = time_col
+        self.target_col = target_col
+        self.static_covariates = static_covariates
+        self.past_covariates = past_covariates
+        self.future_covariates = future_covariates
+
+    def fit(
+        self,
+        df: pd.DataFrame | pd.Series,
+        *,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        verbose: int | str = "auto",
+        checkpoint: None = None,
+    ) -> Self:
+        """Trains on a long frame.
+
+        The last tenth of each series, at least one horizon, decides how many steps
+        are best; then everything is trained on for as many (`refit_full`).
+
+        Args:
+            df: Long frame, one row per series and step, in any order; or a Series
+                with a DatetimeIndex. Gaps are filled as missing, NaN is missing.
+            callbacks: Keras callbacks, for both trainings.
+            verbose: 0 is silent; otherwise progress with the time left is shown.
+            checkpoint: Not available yet.
+
+        Raises:
+            ValueError: If the frame or an argument breaks a rule; the message names
+                the column and the first rows.
+        """
+        refuse_unavailable({"checkpoint": (checkpoint, None)})
+        return self._fit_panel(self._panel(df), callbacks, verbose)
+
+    def _fit_panel(
+        self, panel: Panel, callbacks: Any = None, verbose: int | str = "auto"
+    ) -> Self:
+        self._resolve(panel)
+        source = WindowSource(panel, self._spec)
+        split = split_origins(panel.lengths, self._spec, validation=True)
+        has_validation = len(split.series) > 0
+        steps = 1000 if self.max_steps == "auto" else int(self.max_steps)
+        check_integer("max_steps", steps, 1)
+        if has_validation:
+            result = self._train(source, split, steps, callbacks, verbose, "fit")
+            self.history_ = result.history
+            self.best_step_ = result.best_epoch * min(STEPS_PER_EPOCH, steps)
+            self.validation_ = {
+                "pinball": float(result.history["val_pinball"].min()),
+                **self._validate(source, split),
+            }
+        if not has_validation or self.refit_full:
+            steps = self.best_step_ if has_validation else min(steps, 200)
+            full = split_origins(panel.lengths, self._spec, validation=False)
+            result = self._train(source, full, steps, callbacks, verbose, "refit")
+            if not has_validation:  # every series is too short to hold some back
+                self.history_, self.best_step_ = result.history, steps
+                self.validation_ = {}
+        self._tail = panel.tail(max(self.lookback_, self.season_length_))
+        return self
+
+    @property
+    def fit_end_(self) -> pd.Series:
+        """The last stamp of each series in `fit`, indexed by id."""
+        self._check_fitted()
+        return self._tail.last_stamps()
+
+    def _validate(self, source: WindowSource, split: Split) -> dict[str, float]:
+        """Scores the network on the validation windows, in the target's unit."""
+        forecasts = fitting.forecast(self.model_, source, split.series, split.origins)
+        windows = source.gather(split.series, split.origins)
+        actual = windows.target + windows.shift[:, None]
+        errors = np.abs(forecasts[:, :, self.quantiles_.index(0.5)] - actual)
+        scale = naive_scale(source.panel, self.season_length_, split.end)
+        scaled = errors / scale[split.series, None]
+        return {"mae": float(np.nanmean(errors)), "mase": float(np.nanmean(scaled))}
+
+    def _resolve(self, panel: Panel) -> None:
+        """Checks the arguments and settles those left to `"auto"`."""
+        check_integer("horizon", self.horizon, 1)
+        check_integer("patience", self.patience, 1)
+        check_integer("seed", self.seed, 0)
+        check_choice("scaling", self.scaling, ("auto", *SCALINGS))
+        covariates = ("static_covariates", "past_covariates", "future_covariates")
+        refuse_unavailable(
+            {name: (tuple(getattr(self, name)), ()) for name in covariates}
+        )
+        if not np.isfinite(panel.values).any():
+            raise ValueError(f"Column {self.target_col!r} has no value at all.")
+        self.freq_ = panel.grid.freq
+        if self.season_length is None:
+            self.season_length_ = default_season_length(self.freq_)
+        else:
+            self.season_length_ = check_integer("season_length", self.season_length, 1)
+        self.scaling_ = "standard" if self.scaling == "auto" else self.scaling
+        self.lookback_ = self._choose_lookback(panel.lengths)
+        usable = self.season_length_ if self.season_length_ <= self.lookback_ else 1
+        self._settle()
+        names = ("horizon", "cell", "units", "num_layers", "quantiles", "point")
+        names += ("dropout", "recurrent_dropout", "activation", "forget_bias")
+        names += ("learning_rate", "global_clipnorm", "clipnorm", "clipvalue", "seed")
+        self._builder_args = {
+            **{name: getattr(self, name) for name in names},
+            "lookback": self.lookback_,
+            "season_length": usable,
+            "scaling": self.scaling_,
+            "num_future": WindowSource(panel, self._spec).num_features,
+        }
+
+    def _choose_lookback(self, lengths: np.ndarray) -> int:
+        if self.lookback != "auto":
+            return check_integer("lookback", self.lookback, 1)
+        season = self.season_length_
+        wanted = max(12, 2 * season, min(4 * season, 36))
+        # Beyond what most series can fill, the network starves.
+        fillable = int(np.quantile(lengths, 0.25)) - self.horizon
+        return max(min(wanted, fillable), min(wanted, self.horizon, 4), 1)
+
+    def _train(
+        self,
+        source: WindowSource,
+        split: Split,
+        steps: int,
+        callbacks: Any,
+        verbose: int | str,
+        title: str,
+    ) -> FitResult:
+        per_epoch = min(STEPS_PER_EPOCH, steps)
+        epochs = -(-steps // per_epoch)
+        batch_size = self._choose_batch_size(split)
+        self.model_ = self._build_model(
+            **self._builder_args, decay_steps=epochs * per_epoch
+        )
+        fitting.learn_floor(self.model_, source, split, self.seed)
+        validation = None
+        if len(split.series):
+            validation = fitting.validation_batches(source, split, 512)
+        result = fit_model(
+            self.model_,
+            fitting.training_batches(source, split, batch_size, per_epoch, self.seed),
+            epochs=epochs,
+            seed=self.seed,
+            validation=validation,
+            monitor="val_pinball",
+            patience=self.patience,
+            callbacks=callbacks,
+            verbose=verbose,
+            title=title,
+        )
+        result.history.insert(0, "step", result.history.pop("epoch") * per_epoch)
+        return result
+
+    def _choose_batch_size(self, split: Split) -> int:
+        if self.batch_size != "auto":
+            return check_integer("batch_size", self.batch_size, 1)
+        windows = int(np.maximum(split.high - split.low + 1, 0).sum())
+        return int(min(256, max(32, 2 ** int(np.log2(max(windows // 4, 1))))))
+
+    def _build_model(self, **arguments: Any) -> keras.Model:
+        return build_forecaster(**arguments)
+
+    def predict(
+        self,
+        history: pd.DataFrame | pd.Series | None = None,
+        future: None = None,
+        *,
+        horizon: int | None = None,
+        level: Sequence[float] | None = None,
+    ) -> pd.DataFrame:
+        """Forecasts the steps after a history.
+
+        Args:
+            history: Long frame of any series, seen in `fit` or not; None: after the
+                training data.
+            future: Future covariates. Not available yet.
+            horizon: Steps, at most the fitted `horizon`; None: all of them.
+            level: Intervals to name, in percent: `[80]` gives `y_hat_lo80` and
+                `y_hat_hi80`.
+
+        Returns:
+            One row per series and step: id and time columns, `y_hat`, one
+            `y_hat_q*` per quantile, in the unit of the target column.
+        """
+        self._check_fitted()
+        refuse_unavailable({"future": (future, None)})
+        if horizon is not None and check_integer("horizon", horizon, 1) > self.horizon:
+            raise ValueError(
+                f"`horizon` must not exceed the fitted one, {self.horizon}. "
+                f"Received: {horizon=}"
+            )
+        pairs = level_quantiles(level or (), self.quantiles_)
+        panel = self._tail if history is None else self._panel(history, fitted=True)
+        frame = self._forecast_panel(panel, horizon)
+        return self._columns.rename(add_levels(frame, pairs))
+
+    def _forecast_panel(self, panel: Panel, horizon: int | None = None) -> pd.DataFrame:
+        source = WindowSource(panel, self._spec)
+        series = np.arange(len(panel.ids))
+        values = fitting.forecast(self.model_, source, series, panel.lengths)
+        return forecast_frame(panel, values[:, :horizon], self.quantiles_)
+
+    def evaluate(
+        self, history: pd.DataFrame | pd.Series, future: pd.DataFrame | pd.Series
+    ) -> dict[str, Any]:
+        """Scores forecasts after `history` against what came, beside seasonal naive.
+
+        Args:
+            history: Long frame up to the forecast origin of each series.
+            future: The rows that followed, at most `horizon` steps per series.
+
+        Returns:
+            `mae`, `rmse`, `smape`, `mase` (means over series), `coverage` of the
+            widest interval beside its `level` in percent, `skill` (1 - mase / mase
+            of seasonal naive), `n` points scored, and `baselines`.
+
+        Raises:
+            ValueError: If `future` holds rows that `fit` has seen, or rows outside
+                of the horizon.
+        """
+        self._check_fitted()
+        past = self._panel(history, fitted=True)
+        actual = self._panel(future, fitted=True).observed()
+        seen = actual[actual["ds"] <= actual["unique_id"].map(self.fit_end_)]
+        if len(seen):
+            raise ValueError(
+                "`future` must lie after `fit_end_`, the last step that `fit` has "
+                f"seen: a score of rows trained on says nothing. {len(seen)} rows "
+                f"break this, the first:\n{seen.head(5).to_string()}"
+            )
+        frame = self._forecast_panel(past)
+        naive = seasonal_naive(past, self.season_length_, self.horizon)
+        frame["seasonal_naive"] = naive.reshape(-1)
+        return score(
+            join_actuals(frame, actual),
+            past,
+            season_length=self.season_length_,
+            quantiles=self.quantiles_,
+        )
+
+    def backtest(
+        self,
+        df: pd.DataFrame | pd.Series,
+        num_windows: int = 3,
+        step_size: int | None = None,
+        refit: bool = False,
+        verbose: int | str = "auto",
+    ) -> pd.DataFrame:
+        """Forecasts the past from rolling origins, seeing only what came before each.
+
+        Never uses this forecaster's network: a clone is fitted on the rows before the
+        first cutoff. Cutoffs are the same stamps for all series, so that no series
+        tells of another's future.
+
+        Args:
+            df: Long frame, as in `fit`.
+            num_windows: Number of cutoffs; the last one leaves one horizon.
+            step_size: Steps between cutoffs; None: one horizon.
+            refit: Whether to fit a clone before every cutoff.
+            verbose: As in `fit`.
+
+        Returns:
+            One row per series, cutoff and step that has an actual value: id, `cutoff`
+            (last stamp seen), time, target, `y_hat`, `y_hat_q*`, `seasonal_naive`.
+        """
+        check_integer("num_windows", num_windows, 1)
+        step_size = self.horizon if step_size is None else step_size
+        check_integer("step_size", step_size, 1)
+        frame = rolling_origin(
+            self, self._panel(df), num_windows, step_size, refit, verbose
+        )
+        return self._columns.rename(frame)
+
+    def plot(
+        self,
+        df: pd.DataFrame | None = None,
+        *,
+        ids: Sequence[Any] | None = None,
+        axes: Any = None,
+    ) -> Any:
+        """Draws forecasts with intervals after their history.
+
+        Args:
+            df: Long frame to forecast; None: the end of the training data.
+            ids: Series to draw; None: the first six.
+            axes: Matplotlib axes to draw on; None makes them.
+
+        Returns:
+            The axes.
+        """
+        from keras_seq import plotting
+
+        self._check_fitted()
+        panel = self._tail if df is None else self._panel(df, fitted=True)
+        history = panel.tail(4 * self.horizon + self.lookback_).observed()
+        return plotting.plot_forecasts(
+            history,
+            self._forecast_panel(panel),
+            id_col="unique_id",
+            time_col="ds",
+            target_col="y",
+            ids=ids,
+            axes=axes,
+        )
+
+    @property
+    def quantiles_(self) -> tuple[float, ...]:
+        """Quantiles of the outputs: those asked for and the median, in order."""
+        return tuple(sorted({*(float(q) for q in self.quantiles), 0.5}))
+
+    @property
+    def _columns(self) -> Columns:
+        return Columns(self.id_col, self.time_col, self.target_col)
+
+    def _panel(self, frame: Any, fitted: bool = False) -> Panel:
+        return make_panel(frame, self._columns, self.freq_ if fitted else self.freq)
+
+    def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        learned = {name: getattr(self, name) for name in _LEARNED}
+        history = self.history_.to_dict(orient="list")
+        tail, arrays = self._tail.get_state()
+        return {"learned": learned, "history": history, "tail": tail}, arrays
+
+    def _set_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        for name in _LEARNED:
+            setattr(self, name, state["learned"][name])
+        self.history_ = pd.DataFrame(state["history"])
+        self._tail = Panel.from_state(state["tail"], arrays)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Sets what follows from other learned attributes."""
+        self._spec = WindowSpec(
+            self.lookback_, self.horizon, self.scaling_ in LOCATION_INVARIANT
+        )

@@ -1,0 +1,171 @@
+"""Windows: which origins to train on, and their gathering, batch by batch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_seq.forecasting.features import calendar_features
+from keras_seq.forecasting.panel import Panel
+
+# float32 holds 7 digits: beyond this ratio the spread would have fewer than 3.
+_LEVEL_OVER_SPREAD = 1e4
+
+
+@dataclass(frozen=True)
+class WindowSpec:
+    """Window lengths in time steps, and whether every window is moved to zero.
+
+    Attributes:
+        lookback: Steps the model sees.
+        horizon: Steps it forecasts.
+        centered: Whether each window's last observed value is subtracted on the host,
+            in float64; if not, only windows whose level dwarfs their spread are
+            moved. True for scalings that do not see the level anyway.
+    """
+
+    lookback: int
+    horizon: int
+    centered: bool
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A batch of windows.
+
+    Attributes:
+        past: float32, `(batch, lookback)`, NaN where missing or before the series.
+        target: float32, `(batch, horizon)`, NaN where missing or after the series.
+        calendar: float32, `(batch, lookback + horizon, num_features)`.
+        shift: float64, `(batch,)`; was subtracted from `past` and `target`.
+    """
+
+    past: np.ndarray
+    target: np.ndarray
+    calendar: np.ndarray
+    shift: np.ndarray
+
+
+class WindowSource:
+    """Cuts windows out of a panel on demand; never holds more than a batch.
+
+    Args:
+        panel: Checked series.
+        spec: Window lengths.
+    """
+
+    def __init__(self, panel: Panel, spec: WindowSpec):
+        self.panel = panel
+        self.spec = spec
+        # One row per grid position, from `lookback` before the first stamp on.
+        count = spec.lookback + panel.end + spec.horizon
+        stamps = panel.grid.stamps(-spec.lookback, count)
+        self.calendar = calendar_features(stamps, panel.grid.freq)
+
+    @property
+    def num_features(self) -> int:
+        """Calendar features per step."""
+        return self.calendar.shape[1]
+
+    def gather(
+        self, series: np.ndarray, origins: np.ndarray, end: np.ndarray | None = None
+    ) -> Windows:
+        """Cuts the lookback before and the horizon from each origin on.
+
+        Windows never cross a series' border: steps outside are NaN.
+
+        Args:
+            series: int64, `(batch,)`: which series.
+            origins: int64, `(batch,)`: steps of that series before the first target,
+                1 to its length.
+            end: int64, `(num_series,)`: steps of each series that may be seen; None:
+                all.
+
+        Raises:
+            ValueError: If an origin lies outside its series.
+        """
+        lengths = self.panel.lengths[series]
+        if (origins < 1).any() or (origins > lengths).any():
+            raise ValueError(
+                "Origins must lie within 1 and the length of their series. Received: "
+                f"{origins[(origins < 1) | (origins > lengths)][:5]}"
+            )
+        lookback, horizon = self.spec.lookback, self.spec.horizon
+        steps = origins[:, None] + np.arange(-lookback, horizon)  # (batch, steps)
+        seen = lengths if end is None else end[series]
+        inside = (steps >= 0) & (steps < seen[:, None])
+        flat = self.panel.offsets[series][:, None] + np.where(inside, steps, 0)
+        values = np.where(inside, self.panel.values[flat], np.nan)
+        past, target = values[:, :lookback], values[:, lookback:]
+        shift = self._shift(past)
+        # row 0 of the calendar is `lookback` steps before grid position 0
+        rows = self.panel.first[series][:, None] + steps + lookback
+        return Windows(
+            past=(past - shift[:, None]).astype(np.float32),
+            target=(target - shift[:, None]).astype(np.float32),
+            calendar=self.calendar[rows],
+            shift=shift,
+        )
+
+    def _shift(self, past: np.ndarray) -> np.ndarray:
+        """What to subtract from each window, from its own past alone."""
+        seen = ~np.isnan(past)
+        newest = past.shape[1] - 1 - np.argmax(seen[:, ::-1], axis=1)
+        last = np.where(seen.any(axis=1), past[np.arange(len(past)), newest], 0.0)
+        if self.spec.centered:
+            return last
+        spread = np.where(seen, np.abs(past - last[:, None]), 0.0).max(axis=1)
+        return np.where(np.abs(last) > _LEVEL_OVER_SPREAD * spread, last, 0.0)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Origins for training and validation, series by series.
+
+    Attributes:
+        low: int64, `(num_series,)`: first training origin of each series.
+        high: int64, `(num_series,)`: last one; below `low` if there is none.
+        end: int64, `(num_series,)`: steps that training may see, targets included.
+        series: int64, `(num_windows,)`: series of each validation window.
+        origins: int64, `(num_windows,)`: its origin.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    end: np.ndarray
+    series: np.ndarray
+    origins: np.ndarray
+
+
+def split_origins(
+    lengths: np.ndarray, spec: WindowSpec, validation: bool, max_windows: int = 2048
+) -> Split:
+    """Holds the end of each series back for validation; the rest is for training.
+
+    The held-back part is a tenth of a series and at least one horizon; a series of
+    two horizons or less serves training only. Training targets end before it.
+
+    Args:
+        lengths: int64, `(num_series,)`.
+        spec: Window lengths.
+        validation: False gives everything to training.
+        max_windows: Limit of validation windows; beyond it series are thinned evenly.
+    """
+    horizon = spec.horizon
+    held = np.maximum(lengths // 10, horizon)
+    held = np.where(validation & (lengths > 2 * horizon), held, 0)
+    end = lengths - held
+    high = np.maximum(np.maximum(end - horizon, end // 2), 1)
+    high = np.where(end < 2, 0, high)
+    # A long series has full windows enough; a short one starts half way.
+    low = np.minimum(spec.lookback, np.maximum(high // 2, 1))
+    series, origins = [], []
+    for i in np.flatnonzero(held):
+        found = np.arange(end[i], lengths[i] - horizon + 1, max(horizon // 2, 1))
+        series.append(np.full(len(found), i))
+        origins.append(found)
+    all_series = np.concatenate([*series, np.zeros(0, np.int64)]).astype(np.int64)
+    all_origins = np.concatenate([*origins, np.zeros(0, np.int64)]).astype(np.int64)
+    if len(all_series) > max_windows:
+        kept = np.linspace(0, len(all_series) - 1, max_windows).astype(np.int64)
+        all_series, all_origins = all_series[kept], all_origins[kept]
+    return Split(low, high, end, all_series, all_origins)
