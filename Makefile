@@ -1,0 +1,51 @@
+PYTHON ?= python3
+VENV ?= .venv
+OUTPUT ?= demo-output
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# TensorFlow logs its start on every import, and each test run draws figures.
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export MPLBACKEND ?= Agg
+
+.PHONY: help demo test test-jax test-slow lint
+
+help:
+	@echo "make demo       install, train both tasks on the shipped data, show scores"
+	@echo "make test       the fast tests, on TensorFlow"
+	@echo "make test-jax   the backend-neutral tests again, on JAX"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make lint       ruff and mypy"
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) OUTPUT=$(OUTPUT)"
+
+demo: $(VENV)/.installed
+	$(BIN)/keras-seq demo --output $(OUTPUT)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+# pytest ends with an error if it collects no test, so a lost marker cannot pass.
+test-jax: $(VENV)/.installed-dev
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -m "numeric and not slow"
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "keras_seq needs Python 3.11 to 3.13: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
