@@ -1,0 +1,332 @@
+"""Figures of scores, training and forecasts, drawn on Matplotlib axes.
+
+Every function draws on the axes it is given, or on a new figure that pyplot does not
+know: nothing is shown and nothing is kept. Save with `ax.figure.savefig(path)`; in a
+notebook end a cell with `ax.figure`.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from keras_seq.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe & Ito 2008, a palette that colour-blind readers can tell apart.
+_BLACK, _BLUE, _VERMILION = "#000000", "#0072B2", "#D55E00"
+_MAX_ANNOTATED = 20
+
+
+def plot_confusion_matrix(
+    labels: Sequence[Any],
+    predicted: Sequence[Any],
+    *,
+    classes: Sequence[Any] | None = None,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draws how often each class was taken for each other one.
+
+    A cell holds the count and its share of the true class (its row); the colour is
+    the share, so that rare classes are as visible as frequent ones.
+
+    Args:
+        labels: True labels.
+        predicted: Predicted labels, as many.
+        classes: Order of the classes; None: all that occur, sorted.
+        ax: Axes to draw on; None makes a figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If lengths differ, there are no labels, or a label is not in
+            `classes`.
+    """
+    true, guessed = list(labels), list(predicted)
+    if len(true) != len(guessed) or not true:
+        raise ValueError(
+            "`labels` and `predicted` must be equally long and not empty. Received: "
+            f"{len(true)} labels and {len(guessed)} predictions"
+        )
+    occurring = set(true) | set(guessed)
+    names = sorted(occurring) if classes is None else list(classes)
+    unknown = sorted(occurring - set(names), key=str)
+    if unknown:
+        raise ValueError(
+            f"`classes` must name every label. Missing: {unknown[:5]}. "
+            f"Received: classes={names}"
+        )
+    place = {name: index for index, name in enumerate(names)}
+    counts = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(counts, ([place[t] for t in true], [place[g] for g in guessed]), 1)
+    accuracy = np.trace(counts) / counts.sum()
+    size = min(4 + 0.5 * len(names), 14)
+    ax = ax if ax is not None else _new_axes(1, (size + 1, size))[0]
+    _draw_matrix(ax, counts, [str(name) for name in names])
+    ax.set_title(f"Accuracy {accuracy:.1%} of {len(true):,} examples")
+    return ax
+
+
+def plot_history(
+    history: pd.DataFrame, ax: "Axes | None" = None, *, metric: str = "loss"
+) -> "Axes":
+    """Draws a value over training, and where it was best on validation.
+
+    Args:
+        history: `history_` of an estimator: a column `epoch` or `step`, and one per
+            value.
+        ax: Axes to draw on; None makes a figure.
+        metric: Column to draw, together with `val_` + its name where there is one.
+            The least validation value is marked.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If the frame lacks these columns or has no row.
+    """
+    time = next((name for name in ("epoch", "step") if name in history), None)
+    if time is None or len(history) == 0:
+        raise ValueError(
+            "`history` must have rows and a column 'epoch' or 'step'. Received: "
+            f"{len(history)} rows with columns {list(history)}"
+        )
+    _check_columns("history", history, [metric])
+    drawn = [name for name in (metric, f"val_{metric}") if name in history]
+    ax = ax if ax is not None else _new_axes(1, (6.4, 4.0))[0]
+    steps = history[time].to_numpy()
+    styles = {metric: (_BLUE, "training"), f"val_{metric}": (_VERMILION, "validation")}
+    for name in drawn:
+        color, label = styles[name]
+        ax.plot(steps, history[name], color=color, marker=".", label=label)
+    best = history[drawn[-1]]
+    if drawn[-1].startswith("val_") and best.notna().any():
+        row = int(best.to_numpy().argmin())
+        where = f"best, {time} {steps[row]:,}"
+        ax.axvline(steps[row], color=_BLACK, linestyle=":", linewidth=1, label=where)
+    _tidy(ax)
+    ax.locator_params(axis="x", integer=True)
+    ax.set(xlabel=time, ylabel=metric, title=f"{metric} over training".capitalize())
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    return ax
+
+
+def plot_forecasts(
+    history: pd.DataFrame,
+    forecasts: pd.DataFrame,
+    *,
+    id_col: str | None = "unique_id",
+    time_col: str = "ds",
+    target_col: str = "y",
+    ids: Iterable[Any] | None = None,
+    actuals: pd.DataFrame | None = None,
+    history_steps: int | None = None,
+    axes: Any = None,
+) -> np.ndarray:
+    """Draws forecasts and their intervals after the history, one series per axes.
+
+    Args:
+        history: Long frame of what came before.
+        forecasts: As `Forecaster.predict` or `backtest` returns: `y_hat`, and
+            `y_hat_q*` in pairs around the median, each an interval. Windows of a
+            `cutoff` column are drawn apart.
+        id_col: Column with the series' names; None: the frames are one series.
+        time_col: Column with stamps or whole numbers.
+        target_col: Column that is forecast.
+        ids: Series to draw; None: the first six of `forecasts`.
+        actuals: Long frame of what came after, where it is known.
+        history_steps: Last steps of `history` to draw; None: three times as many as
+            are forecast.
+        axes: One Matplotlib axes per series; None makes a figure.
+
+    Returns:
+        The axes drawn on, a 1-d array.
+
+    Raises:
+        ValueError: If a column or a series is missing, or the axes are too few.
+    """
+    keys = [time_col] if id_col is None else [id_col, time_col]
+    _check_columns("history", history, [*keys, target_col])
+    _check_columns("forecasts", forecasts, [*keys, "y_hat"])
+    if actuals is not None:
+        _check_columns("actuals", actuals, [*keys, target_col])
+    names = [None] if id_col is None else _choose_ids(forecasts[id_col], ids)
+    made = axes is None
+    axes = _new_axes(len(names)) if axes is None else np.atleast_1d(axes).reshape(-1)
+    if len(axes) < len(names):
+        raise ValueError(
+            f"`axes` must hold one axes per series, {len(names)}. Received: {len(axes)}"
+        )
+    axes = axes[: len(names)]
+    for ax, name in zip(axes, names, strict=True):
+        past, ahead, after = (
+            _one_series(frame, id_col, name, time_col)
+            for frame in (history, forecasts, actuals)
+        )
+        default = 3 * ahead[time_col].nunique()
+        past = past.tail(default if history_steps is None else history_steps)
+        _draw_series(ax, past, ahead, after, time_col, target_col)
+        ax.set_title("" if name is None else str(name), fontsize="medium")
+    _add_legend(axes, target_col if made else None)
+    return axes
+
+
+def _draw_series(
+    ax: "Axes",
+    past: pd.DataFrame,
+    ahead: pd.DataFrame,
+    after: pd.DataFrame,
+    time_col: str,
+    target_col: str,
+) -> None:
+    ax.plot(past[time_col], past[target_col], color=_BLACK, lw=1.2, label="history")
+    windows = ahead.groupby("cutoff") if "cutoff" in ahead else [(None, ahead)]
+    intervals = _intervals(ahead)
+    for number, (_, window) in enumerate(windows):
+        shown = number == 0  # one entry in the legend, not one per window
+        stamps = window[time_col]
+        for depth, (low, high, level) in enumerate(intervals):
+            label = f"{level:g}% interval" if shown else None
+            low_values, high_values = window[low], window[high]
+            shade: dict[str, Any] = {
+                "color": _BLUE,
+                "alpha": 0.15 + 0.1 * depth,
+                "lw": 0,
+            }
+            ax.fill_between(stamps, low_values, high_values, label=label, **shade)
+        label = "forecast" if shown else None
+        ax.plot(stamps, window["y_hat"], color=_BLUE, lw=1.5, marker=".", label=label)
+    if len(after):
+        style: dict[str, Any] = {"color": _VERMILION, "ls": "--", "lw": 1.2}
+        ax.plot(after[time_col], after[target_col], label="actual", **style)
+    _tidy(ax)
+    if pd.api.types.is_datetime64_any_dtype(ahead[time_col]):
+        _tidy_dates(ax)
+
+
+def _draw_matrix(ax: "Axes", counts: np.ndarray, names: list[str]) -> None:
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    colorbar = ax.figure.colorbar(image, ax=ax, shrink=0.8)
+    colorbar.set_label("share of the true class")
+    colorbar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    places = np.arange(len(names))
+    long = max(map(len, names)) > 8 or len(names) > 8
+    ax.set_xticks(places, names, rotation=90 if long else 0)
+    ax.set_yticks(places, names)
+    ax.set(xlabel="predicted class", ylabel="true class")
+    if len(names) > _MAX_ANNOTATED:
+        return
+    for row, column in itertools.product(range(len(names)), repeat=2):
+        value = share[row, column]
+        ax.text(
+            column,
+            row,
+            f"{counts[row, column]:,}\n{value:.1%}",
+            ha="center",
+            va="center",
+            color="white" if value > 0.5 else "black",
+        )
+
+
+def _intervals(forecasts: pd.DataFrame) -> list[tuple[str, str, float]]:
+    """Pairs of quantile columns around the median, the widest first: low, high, %."""
+    columns = {
+        round(float(name.removeprefix("y_hat_q")), 10): name
+        for name in forecasts
+        if isinstance(name, str) and name.startswith("y_hat_q")
+    }
+    return [
+        (low, columns[round(1 - quantile, 10)], round(100 * (1 - 2 * quantile), 6))
+        for quantile, low in sorted(columns.items())
+        if quantile < 0.5 and round(1 - quantile, 10) in columns
+    ]
+
+
+def _choose_ids(column: pd.Series, ids: Iterable[Any] | None) -> list[Any]:
+    known = list(column.unique())
+    if ids is None:
+        return known[:6]
+    chosen = list(ids)
+    for name in chosen:
+        if name not in known:
+            hint = did_you_mean(str(name), map(str, known))
+            raise ValueError(f"`forecasts` has no series {name!r}.{hint}")
+    if not chosen:
+        raise ValueError("`ids` must name at least one series. Received: none")
+    return chosen
+
+
+def _one_series(
+    frame: pd.DataFrame | None, id_col: str | None, name: Any, time_col: str
+) -> pd.DataFrame:
+    if frame is None:
+        return pd.DataFrame()
+    own = frame if id_col is None else frame[frame[id_col] == name]
+    return own.sort_values(time_col)
+
+
+def _check_columns(name: str, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    for column in columns:
+        if column not in frame:
+            known = [str(known) for known in frame.columns]
+            raise ValueError(
+                f"`{name}` has no column {column!r}.{did_you_mean(column, known)} Its "
+                f"columns are: {', '.join(known)}."
+            )
+
+
+def _new_axes(count: int, size: tuple[float, float] | None = None) -> np.ndarray:
+    """Axes on a figure of its own, laid out in at most three columns; 1-d array."""
+    from matplotlib.figure import Figure
+
+    columns = 1 if count == 1 else 2 if count in (2, 4) else 3
+    rows = math.ceil(count / columns)
+    size = size or (max(4.2 * columns, 6.4), 2.7 * rows + 0.6)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).reshape(-1)
+    for ax in grid[count:]:
+        ax.remove()
+    return grid[:count]
+
+
+def _add_legend(axes: np.ndarray, unit: str | None) -> None:
+    """One legend for all: below a figure of our own, else beside the last axes.
+
+    Args:
+        axes: All axes.
+        unit: Label of the figure's value axis; None: the figure is the caller's.
+    """
+    handles, labels = axes[0].get_legend_handles_labels()
+    if unit is not None:
+        axes[0].figure.supylabel(unit)
+        axes[0].figure.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=len(labels) if len(axes) > 1 else 3,
+            frameon=False,
+        )
+    else:
+        place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False}
+        axes[-1].legend(handles, labels, **place)
+
+
+def _tidy(ax: "Axes") -> None:
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.25)
+
+
+def _tidy_dates(ax: "Axes") -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=6)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
