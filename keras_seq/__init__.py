@@ -8,13 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keras_seq import datasets, runtime
+    from keras_seq import datasets
     from keras_seq.artifact import load
     from keras_seq.errors import ArtifactError
     from keras_seq.forecasting.builder import build_forecaster
     from keras_seq.forecasting.forecaster import Forecaster
     from keras_seq.text.builder import build_text_classifier
     from keras_seq.text.classifier import TextClassifier
+    from keras_seq.training import runtime
     from keras_seq.tuning.tune import tune
 
 __version__ = "0.1.0"

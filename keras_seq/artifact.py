@@ -70,7 +70,7 @@ def write(
     """
     target = Path(path)
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, allow_pickle=False, **arrays)
     weights = buffer.getvalue()
     full = {
         "format": FORMAT,
@@ -87,7 +87,10 @@ def write(
     try:
         with os.fdopen(handle, "wb") as file:
             with zipfile.ZipFile(file, "w") as archive:
-                for name, content in (("manifest.json", text), ("weights.npz", weights)):
+                for name, content in (
+                    ("manifest.json", text),
+                    ("weights.npz", weights),
+                ):
                     info = zipfile.ZipInfo(name, _EPOCH)
                     archive.writestr(info, content, zipfile.ZIP_DEFLATED)
             file.flush()

@@ -39,7 +39,7 @@ def rolling_origin(
             f"needs {horizon + step_size * (num_windows - 1) + 2} steps; the data span "
             f"{panel.end}."
         )
-    frames = []
+    frames: list[pd.DataFrame] = []
     for cutoff in cutoffs:
         past = panel.until(int(cutoff))
         if not frames or refit:

@@ -202,7 +202,9 @@ def build_forecaster(
         target = keras.Input((lookback,), name="target")
         inputs = {"target": target}
         scaled, observed, location, scale = WindowScaler(scaling, name="scaler")(target)
-        steps = ops.stack([scaled, observed], axis=-1)  # (batch, lookback, 2)
+        change = _seasonal_change(scaled, observed, season_length)
+        # (batch, lookback, 3)
+        steps = ops.stack([scaled, observed, change], axis=-1)
         if num_future:
             inputs["future"] = keras.Input(
                 (lookback + horizon, num_future), name="future"
@@ -220,6 +222,12 @@ def build_forecaster(
             name="encoder",
         )
         context = encoder(steps)[:, -1]  # (batch, units)
+        noise = ops.log(1e-3 + ops.mean(ops.abs(change), axis=1, keepdims=True))
+        rough = ops.log(
+            1e-3
+            + ops.mean(ops.abs(change[:, 1:] - change[:, :-1]), axis=1, keepdims=True)
+        )
+        context = ops.concatenate([context, noise, rough], axis=-1)
         context = keras.layers.Dropout(dropout, name="dropout")(context)
         decoded = keras.layers.Dense(horizon * DECODER_UNITS, name="decoder")(context)
         decoded = ops.reshape(decoded, (-1, horizon, DECODER_UNITS))
@@ -246,6 +254,16 @@ def build_forecaster(
 
 def _zero_missing(values: Tensor) -> Tensor:
     return ops.where(ops.isnan(values), ops.zeros_like(values), values)
+
+
+def _seasonal_change(scaled: Tensor, observed: Tensor, season_length: int) -> Tensor:
+    """`y[t] - y[t - season]` where both were observed, else 0: `(batch, lookback)`."""
+    if season_length >= scaled.shape[1]:
+        return ops.zeros_like(scaled)
+    now, before = slice(season_length, None), slice(None, -season_length)
+    both = observed[:, now] * observed[:, before]
+    change = (scaled[:, now] - scaled[:, before]) * both
+    return ops.pad(change, ((0, 0), (season_length, 0)))
 
 
 def _repeat_season(scaled: Tensor, season_length: int, horizon: int) -> Tensor:

@@ -61,9 +61,9 @@ def calendar_features(stamps: pd.Index, freq: str | int) -> np.ndarray:
         if within_day:
             angles.append((stamps.hour + stamps.minute / 60) / 24)
         if within_week:
-            angles.append(stamps.dayofweek / 7)
+            angles.append(stamps.day_of_week / 7)
         if within_week or name == "W":
-            angles.append((stamps.dayofyear - 1) / 365.25)
+            angles.append((stamps.day_of_year - 1) / 365.25)
         elif "M" in name or "Q" in name or name == "SME":
             angles.append((stamps.month - 1) / 12)
     waves = [

@@ -10,7 +10,6 @@ import pandas as pd
 from keras_seq.errors import (
     check_choice,
     check_integer,
-    check_number,
     refuse_unavailable,
     suggests_names,
 )
@@ -25,7 +24,13 @@ from keras_seq.forecasting.frames import (
     level_quantiles,
 )
 from keras_seq.forecasting.panel import Columns, Panel, make_panel
-from keras_seq.forecasting.scores import naive_scale, score, seasonal_naive
+from keras_seq.forecasting.scores import (
+    finite_mean,
+    naive_scale,
+    repeat_season,
+    score,
+    seasonal_naive,
+)
 from keras_seq.forecasting.windows import (
     Split,
     WindowSource,
@@ -37,9 +42,36 @@ from keras_seq.training.estimator import SequenceEstimator
 from keras_seq.training.fit import FitResult, fit_model
 
 STEPS_PER_EPOCH = 50
+# Without a validation part nothing tells when to stop, and short series overfit soon.
+SHORT_SERIES_STEPS = 200
 
-_LEARNED = ("freq_", "season_length_", "lookback_", "scaling_", "best_step_")
-_LEARNED += ("validation_",)
+# Saved as they are; what follows from them is settled again on load.
+_LEARNED = (
+    "freq_",
+    "season_length_",
+    "lookback_",
+    "scaling_",
+    "best_step_",
+    "validation_",
+)
+# Constructor arguments that the builder takes under the same name.
+_BUILDER_ARGS = (
+    "horizon",
+    "cell",
+    "units",
+    "num_layers",
+    "quantiles",
+    "point",
+    "dropout",
+    "recurrent_dropout",
+    "activation",
+    "forget_bias",
+    "learning_rate",
+    "global_clipnorm",
+    "clipnorm",
+    "clipvalue",
+    "seed",
+)
 
 
 class Forecaster(SequenceEstimator):
@@ -89,7 +121,8 @@ class Forecaster(SequenceEstimator):
         model_: The Keras model (of `build_forecaster`).
         history_: DataFrame, one row per check: steps, losses, seconds.
         best_step_: Steps after which validation was best.
-        validation_: Scores on the validation part: `pinball`, `mase`, `mae`.
+        validation_: Scores on the validation part: `pinball` (scaled), `mae`, `mase`,
+            and seasonal naive's, `mase_naive`; empty where every series is too short.
             freq_, season_length_, lookback_, scaling_, quantiles_: What was resolved.
 
     Example:
@@ -194,24 +227,23 @@ class Forecaster(SequenceEstimator):
         self._resolve(panel)
         source = WindowSource(panel, self._spec)
         split = split_origins(panel.lengths, self._spec, validation=True)
-        has_validation = len(split.series) > 0
-        steps = 1000 if self.max_steps == "auto" else int(self.max_steps)
-        check_integer("max_steps", steps, 1)
-        if has_validation:
-            result = self._train(source, split, steps, callbacks, verbose, "fit")
-            self.history_ = result.history
-            self.best_step_ = result.best_epoch * min(STEPS_PER_EPOCH, steps)
+        everything = split_origins(panel.lengths, self._spec, validation=False)
+        self.validation_ = {}
+        if len(split.series):
+            result = self._train(source, split, self._limit, callbacks, verbose, "fit")
             self.validation_ = {
                 "pinball": float(result.history["val_pinball"].min()),
-                **self._validate(source, split),
+                **self._validate(source, split, verbose),
             }
-        if not has_validation or self.refit_full:
-            steps = self.best_step_ if has_validation else min(steps, 200)
-            full = split_origins(panel.lengths, self._spec, validation=False)
-            result = self._train(source, full, steps, callbacks, verbose, "refit")
-            if not has_validation:  # every series is too short to hold some back
-                self.history_, self.best_step_ = result.history, steps
-                self.validation_ = {}
+            self.history_ = result.history
+            self.best_step_ = result.best_epoch * min(STEPS_PER_EPOCH, self._limit)
+            if self.refit_full:
+                steps = self.best_step_
+                self._train(source, everything, steps, callbacks, verbose, "refit")
+        else:  # every series is too short to hold some of it back
+            steps = min(self._limit, SHORT_SERIES_STEPS)
+            result = self._train(source, everything, steps, callbacks, verbose, "fit")
+            self.history_, self.best_step_ = result.history, steps
         self._tail = panel.tail(max(self.lookback_, self.season_length_))
         return self
 
@@ -221,15 +253,33 @@ class Forecaster(SequenceEstimator):
         self._check_fitted()
         return self._tail.last_stamps()
 
-    def _validate(self, source: WindowSource, split: Split) -> dict[str, float]:
+    def _validate(
+        self, source: WindowSource, split: Split, verbose: int | str
+    ) -> dict[str, float]:
         """Scores the network on the validation windows, in the target's unit."""
         forecasts = fitting.forecast(self.model_, source, split.series, split.origins)
         windows = source.gather(split.series, split.origins)
         actual = windows.target + windows.shift[:, None]
+        naive = repeat_season(windows, self._builder_args["season_length"])
+        scale = naive_scale(source.panel, self.season_length_, split.end)[split.series]
         errors = np.abs(forecasts[:, :, self.quantiles_.index(0.5)] - actual)
-        scale = naive_scale(source.panel, self.season_length_, split.end)
-        scaled = errors / scale[split.series, None]
-        return {"mae": float(np.nanmean(errors)), "mase": float(np.nanmean(scaled))}
+        mase, naive_mase = (
+            finite_mean(error / scale[:, None])
+            for error in (errors, np.abs(naive - actual))
+        )
+        if verbose:
+            verdict = "better than" if mase < naive_mase else "NO BETTER than"
+            print(
+                f"validation: MASE {mase:.3f}, {verdict} seasonal naive's "
+                f"{naive_mase:.3f}"
+            )
+        return {"mae": finite_mean(errors), "mase": mase, "mase_naive": naive_mase}
+
+    @property
+    def _limit(self) -> int:
+        if self.max_steps == "auto":
+            return 1000
+        return check_integer("max_steps", self.max_steps, 1)
 
     def _resolve(self, panel: Panel) -> None:
         """Checks the arguments and settles those left to `"auto"`."""
@@ -241,8 +291,13 @@ class Forecaster(SequenceEstimator):
         refuse_unavailable(
             {name: (tuple(getattr(self, name)), ()) for name in covariates}
         )
-        if not np.isfinite(panel.values).any():
-            raise ValueError(f"Column {self.target_col!r} has no value at all.")
+        longest = int(panel.lengths.max())
+        if longest < 2 or not np.isfinite(panel.values).any():
+            raise ValueError(
+                f"`fit` needs a series with at least two steps in {self.target_col!r}. "
+                f"Received: {len(panel.ids)} series, the longest of {longest} steps, "
+                f"{int(np.isfinite(panel.values).sum())} values in all"
+            )
         self.freq_ = panel.grid.freq
         if self.season_length is None:
             self.season_length_ = default_season_length(self.freq_)
@@ -252,11 +307,8 @@ class Forecaster(SequenceEstimator):
         self.lookback_ = self._choose_lookback(panel.lengths)
         usable = self.season_length_ if self.season_length_ <= self.lookback_ else 1
         self._settle()
-        names = ("horizon", "cell", "units", "num_layers", "quantiles", "point")
-        names += ("dropout", "recurrent_dropout", "activation", "forget_bias")
-        names += ("learning_rate", "global_clipnorm", "clipnorm", "clipvalue", "seed")
         self._builder_args = {
-            **{name: getattr(self, name) for name in names},
+            **{name: getattr(self, name) for name in _BUILDER_ARGS},
             "lookback": self.lookback_,
             "season_length": usable,
             "scaling": self.scaling_,

@@ -47,7 +47,9 @@ class TimeGrid:
         """The `count` stamps from position `first` on, which may be negative."""
         if isinstance(self.freq, int):
             return pd.Index(self.start + self.freq * np.arange(first, first + count))
-        before = pd.date_range(end=self.start, periods=max(-first, 0) + 1, freq=self.freq)
+        before = pd.date_range(
+            end=self.start, periods=max(-first, 0) + 1, freq=self.freq
+        )
         after = max(first + count, 0)
         index = pd.date_range(before[0], periods=after + max(-first, 0), freq=self.freq)
         index = index[max(first, 0) : max(first, 0) + count]
@@ -150,9 +152,7 @@ class Panel:
         starts = (self.offsets[:-1] + low)[kept]
         flat = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
         first = (self.first + low)[kept]
-        return type(self)(
-            self.ids[kept], offsets, self.values[flat], first, self.grid
-        )
+        return type(self)(self.ids[kept], offsets, self.values[flat], first, self.grid)
 
 
 def make_panel(
@@ -309,8 +309,9 @@ def _lay_on_grid(
         off = remainder != 0
         grid = TimeGrid(step, int(start))
     else:
-        grid = TimeGrid(_frequency(stamps, bounds, columns.time, freq), start)
-        index = pd.date_range(start, stamps.max(), freq=grid.freq, unit=stamps.unit)
+        offset = _frequency(stamps, bounds, columns.time, freq)
+        grid = TimeGrid(offset, start)
+        index = pd.date_range(start, stamps.max(), freq=offset, unit=stamps.unit)
         positions = index.get_indexer(stamps)
         off = positions < 0
     _refuse_rows(
@@ -362,7 +363,7 @@ def _infer(stamps: pd.DatetimeIndex) -> str | None:
     """The frequency of one series, from its longest stretch if it has gaps."""
     if len(stamps) < 3:
         return None
-    whole = pd.infer_freq(stamps)
+    whole = _infer_regular(stamps)
     if whole is not None:
         return whole
     steps = np.diff(stamps.asi8)
@@ -370,7 +371,7 @@ def _infer(stamps: pd.DatetimeIndex) -> str | None:
     edges = np.concatenate([[0], gaps, [len(stamps)]])
     widest = int(np.argmax(np.diff(edges)))
     stretch = stamps[edges[widest] : edges[widest + 1]]
-    inferred = pd.infer_freq(stretch) if len(stretch) >= 3 else None
+    inferred = _infer_regular(stretch) if len(stretch) >= 3 else None
     if inferred is not None:
         warnings.warn(
             f"freq={inferred!r} was inferred from a stretch without gaps; steps "
@@ -378,3 +379,11 @@ def _infer(stamps: pd.DatetimeIndex) -> str | None:
             stacklevel=2,
         )
     return inferred
+
+
+def _infer_regular(stamps: pd.DatetimeIndex) -> str | None:
+    with warnings.catch_warnings():
+        # pandas 3.1 announces that an offset will replace the string; both will do.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        inferred = pd.infer_freq(stamps)
+    return None if inferred is None else to_offset(inferred).freqstr

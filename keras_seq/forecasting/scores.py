@@ -8,6 +8,7 @@ import pandas as pd
 from utilsforecast import losses
 
 from keras_seq.forecasting.panel import Panel
+from keras_seq.forecasting.windows import Windows
 
 
 def seasonal_naive(panel: Panel, season_length: int, horizon: int) -> np.ndarray:
@@ -34,6 +35,24 @@ def seasonal_naive(panel: Panel, season_length: int, horizon: int) -> np.ndarray
         season = np.where(usable, panel.values[flat], season)
     repeats = -(-horizon // season_length)
     return np.tile(season, (1, repeats))[:, :horizon]
+
+
+def repeat_season(windows: Windows, season_length: int) -> np.ndarray:
+    """Seasonal naive forecasts of windows, in the unit of the target column.
+
+    Returns:
+        float64, `(batch, horizon)`; NaN where the step a season before is missing.
+    """
+    horizon = windows.target.shape[1]
+    season = windows.past[:, -season_length:]
+    repeated = np.tile(season, (1, -(-horizon // season_length)))[:, :horizon]
+    return repeated.astype(np.float64) + windows.shift[:, None]
+
+
+def finite_mean(values: np.ndarray) -> float:
+    """The mean of the finite values; NaN, in silence, where there is none."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
 
 
 def naive_scale(panel: Panel, season_length: int, end: np.ndarray) -> np.ndarray:
@@ -101,9 +120,7 @@ def score(
     naive = {name: float(mean["seasonal_naive"]) for name, mean in means.items()}
     low, high = quantiles[0], quantiles[-1]
     if low < high:
-        inside = shown["y"].between(
-            shown[f"y_hat_q{low:g}"], shown[f"y_hat_q{high:g}"]
-        )
+        inside = shown["y"].between(shown[f"y_hat_q{low:g}"], shown[f"y_hat_q{high:g}"])
         scores["coverage"] = float(inside.mean())
         scores["level"] = round(100 * (high - low), 6)
     scores["skill"] = 1 - scores["mase"] / naive["mase"]

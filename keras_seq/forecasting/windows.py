@@ -160,7 +160,7 @@ def split_origins(
     low = np.minimum(spec.lookback, np.maximum(high // 2, 1))
     series, origins = [], []
     for i in np.flatnonzero(held):
-        found = np.arange(end[i], lengths[i] - horizon + 1, max(horizon // 2, 1))
+        found = np.arange(lengths[i] - horizon, end[i] - 1, -max(horizon // 2, 1))
         series.append(np.full(len(found), i))
         origins.append(found)
     all_series = np.concatenate([*series, np.zeros(0, np.int64)]).astype(np.int64)

@@ -195,7 +195,9 @@ class RecurrentEncoder(keras.layers.Layer):
         def turn(x: Tensor) -> Tensor:
             if not flip:
                 return x
-            return ops.flip(x, 1) if lengths is None else reverse_valid_steps(x, lengths)
+            return (
+                ops.flip(x, 1) if lengths is None else reverse_valid_steps(x, lengths)
+            )
 
         inputs = turn(sequence)
         hidden = layer(inputs, training=training)  # (batch, time, units)

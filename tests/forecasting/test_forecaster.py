@@ -1,0 +1,314 @@
+"""Forecaster from raw frames to forecasts: exact where it must be, honest always."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+import keras_seq
+from keras_seq import ArtifactError, Forecaster
+
+pytestmark = pytest.mark.numeric
+
+SMALL = {"horizon": 4, "max_steps": 10, "units": 8, "season_length": 6, "lookback": 12}
+
+
+def seasonal_frame(num_series=3, length=60, level=0.0, seed=0):
+    random = np.random.default_rng(seed)
+    season = np.sin(2 * np.pi * np.arange(length) / 6)
+    frames = [
+        pd.DataFrame(
+            {
+                "unique_id": f"s{i}",
+                "ds": pd.date_range("2020-01-01", periods=length, freq="D"),
+                "y": level + 10 * season + random.normal(size=length),
+            }
+        )
+        for i in range(num_series)
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return seasonal_frame()
+
+
+@pytest.fixture(scope="module")
+def fitted(frame):
+    return Forecaster(**SMALL).fit(frame, verbose=0)
+
+
+def test_predict_after_the_training_data(fitted, frame):
+    forecasts = fitted.predict()
+    assert list(forecasts) == [
+        *["unique_id", "ds", "y_hat"],
+        *["y_hat_q0.1", "y_hat_q0.5", "y_hat_q0.9"],
+    ]
+    assert len(forecasts) == 3 * 4
+    first = forecasts.groupby("unique_id")["ds"].min()
+    assert (first == frame["ds"].max() + pd.Timedelta(days=1)).all()
+    pd.testing.assert_frame_equal(fitted.predict(frame), forecasts)
+    assert forecasts["ds"].dtype == frame["ds"].dtype
+
+
+def test_quantiles_are_ordered_and_levels_named(fitted):
+    forecasts = fitted.predict(level=[80])
+    low, middle, high = (forecasts[f"y_hat_q{q}"] for q in ("0.1", "0.5", "0.9"))
+    assert (low <= middle).all() and (middle <= high).all()
+    np.testing.assert_array_equal(forecasts["y_hat_lo80"], low)
+    np.testing.assert_array_equal(forecasts["y_hat_hi80"], high)
+    with pytest.raises(ValueError, match=r"add \[0.025, 0.975\] to `quantiles`"):
+        fitted.predict(level=[95])
+    with pytest.raises(ValueError, match="`level` must be .*level=120"):
+        fitted.predict(level=[120])
+
+
+def test_shorter_horizon_is_the_beginning_of_the_longer(fitted):
+    short, whole = fitted.predict(horizon=2), fitted.predict()
+    kept = whole.groupby("unique_id").head(2).reset_index(drop=True)
+    pd.testing.assert_frame_equal(short, kept)
+    with pytest.raises(ValueError, match="must not exceed the fitted one, 4"):
+        fitted.predict(horizon=5)
+
+
+def test_series_never_seen_and_very_short(fitted):
+    new = seasonal_frame(1, 30, seed=9).assign(unique_id="new")
+    single = new.tail(1).assign(unique_id="one value")
+    forecasts = fitted.predict(pd.concat([new, single]))
+    assert forecasts["unique_id"].unique().tolist() == ["new", "one value"]
+    assert np.isfinite(forecasts.filter(like="y_hat")).all().all()
+
+
+def test_forecasts_follow_their_own_series_only(fitted, frame):
+    alone = fitted.predict(frame[frame["unique_id"] == "s1"])
+    together = fitted.predict().query("unique_id == 's1'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, together, rtol=1e-5)
+
+
+def test_adding_a_constant_moves_the_forecasts_by_it(frame):
+    near = Forecaster(**SMALL).fit(frame, verbose=0).predict()
+    far_frame = frame.assign(y=frame["y"] + 1e8)
+    far = Forecaster(**SMALL).fit(far_frame, verbose=0).predict()
+    spread = frame["y"].max() - frame["y"].min()
+    difference = far.filter(like="y_hat") - near.filter(like="y_hat") - 1e8
+    assert np.abs(difference).max().max() < 1e-3 * spread
+
+
+def test_same_seed_same_weights_zero_is_a_seed(frame, fitted):
+    again = Forecaster(**SMALL).fit(frame, verbose=0)
+    for a, b in zip(fitted.model_.weights, again.model_.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    other = Forecaster(**SMALL, seed=1).fit(frame, verbose=0)
+    assert not np.allclose(
+        fitted.model_.get_weights()[1], other.model_.get_weights()[1]
+    )
+
+
+def test_future_does_not_reach_the_backtest(frame):
+    forecaster = Forecaster(**SMALL)
+    before = forecaster.backtest(frame, num_windows=2, verbose=0)
+    cutoff = before["cutoff"].min()
+    spoilt = frame.assign(y=frame["y"].where(frame["ds"] <= cutoff, -1e9))
+    after = forecaster.backtest(spoilt, num_windows=2, verbose=0)
+    columns = ["y_hat", "y_hat_q0.1", "y_hat_q0.9", "seasonal_naive"]
+    first, second = (f[f["cutoff"] == cutoff][columns] for f in (before, after))
+    assert len(first) == 3 * 4
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+
+
+def test_backtest_frame(frame):
+    result = Forecaster(**SMALL).backtest(frame, 2, step_size=3, verbose=0)
+    assert list(result)[:5] == ["unique_id", "cutoff", "ds", "y", "y_hat"]
+    last = frame["ds"].max()
+    expected = {last - pd.Timedelta(days=4), last - pd.Timedelta(days=7)}
+    assert set(result["cutoff"]) == expected
+    merged = result.merge(frame, on=["unique_id", "ds"])
+    np.testing.assert_array_equal(merged["y_x"], merged["y_y"])
+    naive = frame.assign(ds=frame["ds"] + pd.Timedelta(days=6))
+    merged = result.merge(naive, on=["unique_id", "ds"])
+    np.testing.assert_array_equal(merged["seasonal_naive"], merged["y_y"])
+
+
+def test_backtest_refit_sees_more(frame):
+    forecaster = Forecaster(**SMALL)
+    once = forecaster.backtest(frame, 2, verbose=0)
+    each = forecaster.backtest(frame, 2, refit=True, verbose=0)
+    first = once["cutoff"] == once["cutoff"].min()
+    np.testing.assert_array_equal(once["y_hat"][first], each["y_hat"][first])
+    assert not np.allclose(once["y_hat"][~first], each["y_hat"][~first])
+
+
+def test_backtest_of_too_short_data():
+    with pytest.raises(ValueError, match="num_windows=9 at horizon=4.*the data span"):
+        Forecaster(**SMALL).backtest(seasonal_frame(length=30), 9, verbose=0)
+
+
+def test_evaluate_equals_its_definitions(frame):
+    cut = frame["ds"].max() - pd.Timedelta(days=4)
+    past, future = frame[frame["ds"] <= cut], frame[frame["ds"] > cut]
+    forecaster = Forecaster(**SMALL).fit(past, verbose=0)
+    scores = forecaster.evaluate(past, future)
+    joined = future.merge(forecaster.predict(), on=["unique_id", "ds"])
+    error = (joined["y"] - joined["y_hat"]).abs()
+    np.testing.assert_allclose(scores["mae"], error.mean())
+    smape = 200 * error / (joined["y"].abs() + joined["y_hat"].abs())
+    np.testing.assert_allclose(scores["smape"], smape.mean())
+    scale = past.groupby("unique_id")["y"].apply(lambda y: y.diff(6).abs().mean())
+    mase = error.groupby(joined["unique_id"]).mean() / scale
+    np.testing.assert_allclose(scores["mase"], mase.mean())
+    inside = joined["y"].between(joined["y_hat_q0.1"], joined["y_hat_q0.9"])
+    assert (scores["coverage"], scores["level"]) == (inside.mean(), 80)
+    naive = scores["baselines"]["seasonal_naive"]["mase"]
+    np.testing.assert_allclose(scores["skill"], 1 - scores["mase"] / naive)
+    assert scores["n"] == 12
+
+
+def test_evaluate_refuses_rows_it_was_fitted_on(fitted, frame):
+    cut = frame["ds"].max() - pd.Timedelta(days=4)
+    past, future = frame[frame["ds"] <= cut], frame[frame["ds"] > cut]
+    with pytest.raises(ValueError, match="must lie after `fit_end_`.*12 rows"):
+        fitted.evaluate(past, future)
+    unseen = future.assign(unique_id="unseen")
+    fitted.evaluate(past.assign(unique_id="unseen").iloc[:56], unseen.iloc[:4])
+
+
+def test_evaluate_refuses_rows_outside_of_the_horizon(fitted, frame):
+    later = frame.tail(1).assign(ds=frame["ds"].max() + pd.Timedelta(days=9))
+    with pytest.raises(ValueError, match="within the horizon.*1 of 1 rows"):
+        fitted.evaluate(frame, later)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_save_and_load(tmp_path, frame, cell):
+    forecaster = Forecaster(**{**SMALL, "units": (4, 3)}, num_layers=2, cell=cell)
+    forecaster.fit(frame, verbose=0).save(tmp_path / "f.kseq")
+    for load in (keras_seq.load, Forecaster.load):
+        twin = load(tmp_path / "f.kseq")
+        pd.testing.assert_frame_equal(twin.predict(), forecaster.predict())
+        pd.testing.assert_frame_equal(
+            twin.predict(frame), forecaster.predict(frame), rtol=1e-6
+        )
+    assert twin.get_params()["units"] in ((4, 3), [4, 3])
+    assert twin.validation_ == forecaster.validation_
+    pd.testing.assert_frame_equal(twin.history_, forecaster.history_)
+    pd.testing.assert_series_equal(twin.fit_end_, forecaster.fit_end_)
+    with pytest.raises(ArtifactError, match="holds a Forecaster, not a TextClass"):
+        keras_seq.TextClassifier.load(tmp_path / "f.kseq")
+
+
+def test_other_names_integer_time_and_no_id(frame):
+    renamed = frame[frame["unique_id"] == "s0"].assign(t=range(60))
+    renamed = renamed.rename(columns={"y": "load"})[["t", "load"]]
+    forecaster = Forecaster(**SMALL, id_col=None, time_col="t", target_col="load")
+    forecasts = forecaster.fit(renamed, verbose=0).predict()
+    assert list(forecasts)[:2] == ["t", "y_hat"]
+    assert forecasts["t"].tolist() == [60, 61, 62, 63]
+
+
+def test_single_series_with_a_datetime_index(frame):
+    series = frame[frame["unique_id"] == "s0"].set_index("ds")["y"]
+    forecasts = Forecaster(**SMALL).fit(series, verbose=0).predict()
+    assert len(forecasts) == 4
+
+
+def test_gaps_and_missing_values_are_masked(frame):
+    holes = frame.drop(index=range(70, 80))
+    holes.loc[holes.index[::7], "y"] = np.nan
+    forecaster = Forecaster(**SMALL, freq="D").fit(holes, verbose=0)
+    assert np.isfinite(forecaster.predict()["y_hat"]).all()
+    assert np.isfinite(forecaster.history_["loss"]).all()
+
+
+def test_short_constant_zero_and_negative_series(frame):
+    stamps = pd.date_range("2020-01-01", periods=30, freq="D")
+    odd = {
+        "short": [3.0, 4.0],
+        "one": [5.0],
+        "constant": [7.0] * 30,
+        "zero": [0.0] * 30,
+        "negative": [-20.0 + k % 6 for k in range(30)],
+    }
+    extra = [
+        pd.DataFrame({"unique_id": name, "ds": stamps[: len(y)], "y": y})
+        for name, y in odd.items()
+    ]
+    forecaster = Forecaster(**{**SMALL, "max_steps": 50})
+    forecasts = forecaster.fit(pd.concat([frame, *extra]), verbose=0).predict()
+    assert np.isfinite(forecasts.filter(like="y_hat")).all().all()
+    by_id = forecasts.groupby("unique_id")["y_hat"]
+    assert by_id.apply(lambda y: np.abs(y - 7).max())["constant"] < 1
+    assert by_id.apply(lambda y: np.abs(y).max())["zero"] < 1
+    assert (by_id.max()["negative"]) < 0
+
+
+def test_all_series_shorter_than_the_horizon():
+    frame = seasonal_frame(5, 3)
+    forecaster = Forecaster(horizon=12, max_steps=5, units=4).fit(frame, verbose=0)
+    assert forecaster.validation_ == {}
+    assert np.isfinite(forecaster.predict()["y_hat"]).all()
+
+
+@pytest.mark.parametrize("scaling", ["mean_abs", "standard", "log", "none"])
+def test_every_scaling_runs(frame, scaling):
+    positive = frame.assign(y=frame["y"] + 50)
+    forecaster = Forecaster(**SMALL, scaling=scaling).fit(positive, verbose=0)
+    assert forecaster.scaling_ == scaling
+    assert forecaster.predict()["y_hat"].between(0, 100).all()
+
+
+def test_learns_what_the_baseline_cannot():
+    # Each step is minus the one before last: no season of length 1 repeats it.
+    random = np.random.default_rng(0)
+    rows = []
+    for name in "abcdefgh":
+        y = list(random.normal(size=2))
+        for _ in range(118):
+            y.append(-y[-2] + 0.05 * random.normal())
+        rows.append(pd.DataFrame({"unique_id": name, "ds": range(120), "y": y}))
+    frame = pd.concat(rows)
+    forecaster = Forecaster(horizon=3, units=16, max_steps=300, lookback=12)
+    past, future = frame[frame["ds"] < 117], frame[frame["ds"] >= 117]
+    scores = forecaster.fit(past, verbose=0).evaluate(past, future)
+    assert scores["skill"] > 0.5
+
+
+def test_not_fitted():
+    with pytest.raises(NotFittedError, match="This Forecaster is not fitted yet"):
+        Forecaster(horizon=3).predict()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"horizon": 0}, "`horizon` must be a whole number of at least 1"),
+        ({"lookback": 2.5}, "`lookback` must be a whole number"),
+        ({"cell": "gur"}, "`cell` must be one of.*Did you mean 'gru'"),
+        ({"scaling": "minmax"}, "`scaling` must be one of"),
+        ({"quantiles": (0.9, 0.1)}, "`quantiles` must increase strictly"),
+        ({"dropout": 1.5}, r"`dropout` must be a number in \[0, 1\)"),
+        ({"learning_rate": -1}, "`learning_rate` must be .*above 0"),
+        ({"clipnorm": 1.0, "clipvalue": 1.0}, "exclude each other"),
+        ({"past_covariates": ("x",)}, "`past_covariates` is not available"),
+        ({"max_steps": 0}, "`max_steps` must be"),
+        ({"seed": -1}, "`seed` must be"),
+    ],
+)
+def test_bad_arguments(frame, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Forecaster(**{**SMALL, **arguments}).fit(frame, verbose=0)
+
+
+def test_misspelt_argument_is_suggested():
+    with pytest.raises(TypeError, match="'horizn'. Did you mean 'horizon'"):
+        Forecaster(horizn=3)
+    with pytest.raises(ValueError, match="'unit'. Did you mean 'units'"):
+        Forecaster(horizon=3).set_params(unit=3)
+
+
+def test_follows_scikit_learn_conventions():
+    forecaster = Forecaster(horizon=3, units=(4, 5), num_layers=2)
+    twin = clone(forecaster)
+    assert twin.get_params() == forecaster.get_params()
+    assert twin.set_params(horizon=5).horizon == 5

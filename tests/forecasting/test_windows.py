@@ -1,0 +1,131 @@
+"""Windows equal a plain loop, and nothing after an origin reaches them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_seq.forecasting.features import calendar_features, default_season_length
+from keras_seq.forecasting.panel import Panel, TimeGrid
+from keras_seq.forecasting.windows import WindowSource, WindowSpec, split_origins
+
+pytestmark = pytest.mark.numeric
+
+
+def make_panel(lengths, level=0.0, seed=0):
+    values = np.random.default_rng(seed).normal(size=sum(lengths)) + level
+    values[2] = np.nan
+    return Panel(
+        ids=np.arange(len(lengths)).astype(object),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        values=values,
+        first=np.arange(len(lengths)),
+        grid=TimeGrid("MS", pd.Timestamp("2020-01-01")),
+    )
+
+
+def slow_window(panel, series, origin, spec):
+    row = panel.values[panel.offsets[series] : panel.offsets[series + 1]]
+    steps = range(origin - spec.lookback, origin + spec.horizon)
+    return np.array([row[t] if 0 <= t < len(row) else np.nan for t in steps])
+
+
+@pytest.mark.parametrize("centered", [False, True])
+def test_equals_a_plain_loop(centered):
+    panel, spec = make_panel([9, 4, 1]), WindowSpec(5, 3, centered)
+    series = np.array([0, 0, 0, 1, 1, 2])
+    origins = np.array([1, 6, 9, 2, 4, 1])
+    windows = WindowSource(panel, spec).gather(series, origins)
+    for k in range(len(series)):
+        expected = slow_window(panel, series[k], origins[k], spec)
+        past = expected[:5]
+        seen = past[~np.isnan(past)]
+        # a window of one value has no spread beside which its level would be small
+        shift = seen[-1] if centered or len(seen) == 1 else 0.0
+        assert windows.shift[k] == shift
+        got = np.concatenate([windows.past[k], windows.target[k]])
+        np.testing.assert_array_equal(got, (expected - shift).astype("float32"))
+        stamps = pd.date_range("2020-01-01", periods=40, freq="MS")
+        begin = series[k] + origins[k] - 5  # grid position of the window's first step
+        if begin >= 0:
+            np.testing.assert_array_equal(
+                windows.calendar[k], calendar_features(stamps[begin : begin + 8], "MS")
+            )
+
+
+def test_future_does_not_reach_the_past():
+    panel, spec = make_panel([30, 30]), WindowSpec(8, 4, True)
+    changed = Panel(**{**vars(panel), "values": panel.values.copy()})
+    for start in panel.offsets[:-1]:
+        changed.values[start + 20 : start + 30] = -1e9
+    series, origins = np.array([0, 1]), np.array([20, 20])
+    one = WindowSource(panel, spec).gather(series, origins)
+    two = WindowSource(changed, spec).gather(series, origins)
+    np.testing.assert_array_equal(one.past, two.past)
+    np.testing.assert_array_equal(one.shift, two.shift)
+
+
+def test_end_hides_later_targets():
+    panel, spec = make_panel([10]), WindowSpec(4, 3, False)
+    source = WindowSource(panel, spec)
+    windows = source.gather(np.array([0]), np.array([6]), end=np.array([7]))
+    assert np.isnan(windows.target[0]).tolist() == [False, True, True]
+
+
+def test_far_levels_are_moved_only_when_they_must():
+    spec = WindowSpec(5, 3, False)
+    near = WindowSource(make_panel([9], level=50), spec)
+    assert near.gather(np.array([0]), np.array([7])).shift[0] == 0
+    far = WindowSource(make_panel([9], level=1e8), spec)
+    windows = far.gather(np.array([0]), np.array([7]))
+    exact = slow_window(far.panel, 0, 7, spec) - windows.shift[0]
+    np.testing.assert_allclose(windows.past[0], exact[:5], rtol=1e-7)
+
+
+def test_origin_outside_its_series():
+    source = WindowSource(make_panel([9]), WindowSpec(4, 3, False))
+    with pytest.raises(ValueError, match="within 1 and the length.*10"):
+        source.gather(np.array([0]), np.array([10]))
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 7, 20, 400])
+def test_training_never_sees_the_validation_part(length):
+    spec = WindowSpec(12, 6, False)
+    split = split_origins(np.array([length]), spec, validation=True)
+    if length <= 2 * spec.horizon:
+        assert len(split.series) == 0
+        assert split.end[0] == length
+    else:
+        assert split.origins.min() >= split.end[0]
+        assert split.origins.max() == length - spec.horizon
+        assert length - split.end[0] >= max(spec.horizon, length // 10)
+    if length >= 2:
+        assert 1 <= split.low[0] <= split.high[0] < split.end[0]
+    else:
+        assert split.high[0] < split.low[0]
+
+
+def test_validation_windows_are_thinned_evenly():
+    split = split_origins(np.full(500, 100), WindowSpec(12, 6, False), True, 100)
+    assert len(split.series) == 100
+    assert len(np.unique(split.series)) == 100
+
+
+@pytest.mark.parametrize(
+    ("freq", "season"),
+    [("h", 24), ("30min", 48), ("D", 7), ("B", 5), ("W-MON", 52), ("MS", 12)]
+    + [("QE-DEC", 4), ("3MS", 4), ("YS-JAN", 1), ("2h", 12), (1, 1)],
+)
+def test_default_season(freq, season):
+    assert default_season_length(freq) == season
+
+
+@pytest.mark.parametrize(
+    ("freq", "period"), [("h", 24 * 7), ("D", 7), ("MS", 12), ("QS", 4)]
+)
+def test_calendar_repeats_with_its_period(freq, period):
+    stamps = pd.date_range("2021-01-01", periods=period * 3, freq=freq)
+    features = calendar_features(stamps, freq)
+    assert features.dtype == np.float32 and np.abs(features).max() <= 1
+    weekly = features if freq in ("MS", "QS") else features[:, :-4]
+    np.testing.assert_allclose(weekly[:period], weekly[period : 2 * period], atol=1e-6)
+    assert len(np.unique(weekly[:period].round(5), axis=0)) == period
