@@ -1,0 +1,131 @@
+"""One fit: clipping as Keras means it, addressed randomness, early stopping."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_seq.training.fit import Batches, fit_model, resolve_clipping
+from keras_seq.training.runtime import derive_seed, describe, seeded
+
+pytestmark = pytest.mark.numeric
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (("auto", None, None), {"global_clipnorm": 1.0}),
+        (("auto", 2.0, None), {"clipnorm": 2.0}),
+        (("auto", None, 0.5), {"clipvalue": 0.5}),
+        ((3, None, None), {"global_clipnorm": 3.0}),
+        ((None, None, None), {}),
+    ],
+)
+def test_clipping_resolves_to_one_argument(given, expected):
+    assert resolve_clipping(*given) == expected
+
+
+def test_clipping_arguments_exclude_each_other():
+    with pytest.raises(ValueError, match="exclude each other.*clipnorm.*clipvalue"):
+        resolve_clipping("auto", 1.0, 1.0)
+    with pytest.raises(ValueError, match="`clipnorm` must be a finite number above 0"):
+        resolve_clipping("auto", 0, None)
+
+
+def make_model(dropout=0.0, learning_rate=0.1):
+    with seeded(0):
+        inputs = keras.Input((3,))
+        hidden = keras.layers.Dropout(dropout)(keras.layers.Dense(4)(inputs))
+        model = keras.Model(inputs, keras.layers.Dense(1)(hidden))
+    model.compile(keras.optimizers.SGD(learning_rate), "mse")
+    return model
+
+
+def get_batch(epoch, step):
+    random = np.random.default_rng(derive_seed(0, epoch, step))
+    x = random.normal(size=(8, 3)).astype("float32")
+    return x, x.sum(axis=1, keepdims=True)
+
+
+def training(steps=4):
+    return Batches(steps, get_batch, endless=True)
+
+
+def test_every_batch_has_an_address():
+    seen = []
+
+    def spy(epoch, step):
+        seen.append((epoch, step))
+        return get_batch(epoch, step)
+
+    fit_model(make_model(), Batches(3, spy, endless=True), epochs=2, seed=0, verbose=0)
+    needed = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    assert [address for address in needed if address not in seen] == []
+
+
+def test_dropout_depends_on_seed_and_epoch_alone():
+    weights = []
+    for disturbance in (0, 3):
+        model = make_model(dropout=0.5)
+        for _ in range(disturbance):  # draws that an undisturbed job does not make
+            model(np.ones((2, 3), "float32"), training=True)
+        fit_model(model, training(), epochs=2, seed=5, verbose=0)
+        weights.append(model.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_stops_early_and_keeps_the_best_weights():
+    class Worsen(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                self.model.optimizer.learning_rate = -0.1  # climbs from here on
+
+    model = make_model()
+    validation = Batches(2, get_batch)
+    result = fit_model(
+        model,
+        training(),
+        epochs=20,
+        seed=0,
+        validation=validation,
+        patience=2,
+        callbacks=[Worsen()],
+        verbose=0,
+    )
+    assert result.best_epoch == 2
+    assert len(result.history) == 4
+    best = result.history["val_loss"].min()
+    assert model.evaluate(validation, verbose=0) == pytest.approx(best, rel=1e-5)
+    assert list(result.history["epoch"]) == [1, 2, 3, 4]
+    assert result.history["seconds"].is_monotonic_increasing
+
+
+def test_lost_loss_is_an_error_with_advice():
+    model = make_model(learning_rate=1e30)
+    with pytest.raises(FloatingPointError, match="Lower `learning_rate` or clip"):
+        fit_model(model, training(), epochs=5, seed=0, verbose=0)
+
+
+def test_progress_tells_epoch_and_time_left(capsys):
+    fit_model(make_model(), training(), epochs=2, seed=0, title="fit")
+    assert "fit: epoch 2/2, loss" in capsys.readouterr().out
+
+
+def test_seeded_restores_the_caller_s_random_state():
+    np.random.seed(1)
+    expected = np.random.RandomState(1).rand()
+    with seeded(0):
+        np.random.rand(5)
+    assert np.random.rand() == expected
+
+
+def test_derived_seeds_differ_by_address():
+    seeds = {derive_seed(s, e, name) for s in (0, 1) for e in (0, 1) for name in "ab"}
+    assert len(seeds) == 8
+    assert derive_seed(0, 1, "a") == derive_seed(0, 1, "a")
+
+
+def test_describe_names_the_backend():
+    told = describe()
+    assert told["backend"] == keras.backend.backend()
+    assert told["devices"] and told["cpu_count"] >= 1
