@@ -177,6 +177,44 @@ def plot_forecasts(
     return axes
 
 
+def plot_trials(
+    trials: pd.DataFrame, *, name: str, maximize: bool, ax: "Axes | None" = None
+) -> "Axes":
+    """Draws the score of each trial of a search, and the best so far.
+
+    Args:
+        trials: `trials_` of a `SearchResult`; failed trials have no score.
+        name: Name of the score.
+        maximize: Whether larger is better.
+        ax: Axes to draw on; None makes a figure.
+
+    Returns:
+        The axes.
+    """
+    ax = ax if ax is not None else _new_axes(1, (6.4, 4.0))[0]
+    score = trials["score"]
+    best = score.cummax() if maximize else score.cummin()
+    ax.step(trials["trial"], best.ffill(), where="post", color=_BLUE, label="best")
+    points: dict[str, Any] = {"color": _BLACK, "marker": "o", "s": 16}
+    ax.scatter(trials["trial"], score, label="trial", **points)
+    failed = trials.loc[score.isna(), "trial"]
+    if len(failed):
+        ax.plot(
+            failed,
+            [0] * len(failed),
+            "x",
+            color=_VERMILION,
+            clip_on=False,
+            transform=ax.get_xaxis_transform(),
+            label="failed",
+        )
+    _tidy(ax)
+    ax.locator_params(axis="x", integer=True)
+    ax.set(xlabel="trial", ylabel=name, title=f"{name} over the search")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    return ax
+
+
 def _draw_series(
     ax: "Axes",
     past: pd.DataFrame,

@@ -1,0 +1,1 @@
+"""Search: vary constructor arguments of an estimator, and nothing else."""

@@ -1,0 +1,203 @@
+"""Space: which constructor arguments a search varies, and within which limits."""
+
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras_tuner
+
+from keras_seq.errors import did_you_mean
+
+CLIPPING = ("global_clipnorm", "clipnorm", "clipvalue")
+_CLIP = "clipping"  # the search's own variable: which of several clips is on
+
+_DEFAULT: dict[str, Any] = {
+    "units": [32, 64, 128],
+    "num_layers": [1, 2],
+    "dropout": (0.0, 0.6),
+    "global_clipnorm": (0.1, 10.0, "log"),
+}
+# What would change the question instead of the answer.
+_FIXED = {
+    "seed": "a search over seeds picks luck",
+    "refit_full": "trials never refit and the winner always does",
+    "horizon": "scores of different horizons cannot be compared",
+    "season_length": "it is part of the score",
+}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A list of values; kept as its index, so that any value can be in it."""
+
+    options: tuple[Any, ...]
+
+    def declare(self, hyperparameters: Any, name: str) -> None:
+        hyperparameters.Choice(name, list(range(len(self.options))))
+
+    def decode(self, value: int) -> Any:
+        return self.options[value]
+
+    def encode(self, value: Any) -> int | None:
+        for index, option in enumerate(self.options):
+            if type(option) is type(value) and option == value:
+                return index
+        return None
+
+
+@dataclass(frozen=True)
+class Range:
+    """All numbers from `low` to `high`; whole ones if both limits are."""
+
+    low: float
+    high: float
+    sampling: str = "linear"
+
+    @property
+    def whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def declare(self, hyperparameters: Any, name: str) -> None:
+        add = hyperparameters.Int if self.whole else hyperparameters.Float
+        add(name, self.low, self.high, sampling=self.sampling)
+
+    def decode(self, value: float) -> float:
+        return int(value) if self.whole else float(value)
+
+    def encode(self, value: Any) -> float | None:
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not real or not self.low <= value <= self.high:
+            return None
+        return value if not self.whole or value == int(value) else None
+
+
+class Space:
+    """The checked space of one search.
+
+    Args:
+        space: `{argument: limits}`: a list holds the values to choose from; a tuple
+            `(low, high)` or `(low, high, "log")` is a range. None: units, layers,
+            dropout and clipping.
+        params: The estimator's own arguments.
+
+    Raises:
+        ValueError: If a name is no argument of the estimator, or limits make no sense.
+    """
+
+    def __init__(self, space: Mapping[str, Any] | None, params: Mapping[str, Any]):
+        if space is None:
+            space = {name: _DEFAULT[name] for name in _DEFAULT if name in params}
+        if not isinstance(space, Mapping) or not space:
+            raise ValueError(
+                "`space` must be a dict of at least one argument and its limits, such "
+                f"as {{'units': [32, 64]}}. Received: space={space!r}"
+            )
+        for name in space:
+            _check_name(name, params)
+        self.dimensions = {name: _parse(name, space[name]) for name in space}
+        self.clips = [name for name in CLIPPING if name in self.dimensions]
+        self._other_clips = [
+            name for name in CLIPPING if name in params and name not in self.clips
+        ]
+
+    @property
+    def names(self) -> list[str]:
+        """All arguments that a trial sets."""
+        return [*self.dimensions, *(self._other_clips if self.clips else [])]
+
+    def hyperparameters(self) -> Any:
+        """The space as keras-tuner's HyperParameters.
+
+        Of several clipping arguments, which exclude each other, one more variable
+        chooses the one that is on.
+        """
+        result = keras_tuner.HyperParameters()
+        conditional = self.clips if len(self.clips) > 1 else []
+        for name, dimension in self.dimensions.items():
+            if name not in conditional:
+                dimension.declare(result, name)
+        if conditional:
+            result.Choice(_CLIP, conditional)
+        for name in conditional:
+            with result.conditional_scope(_CLIP, [name]):
+                self.dimensions[name].declare(result, name)
+        return result
+
+    def decode(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Estimator arguments from keras-tuner's values."""
+        # An argument without a value is a clip that is off.
+        return {
+            name: self.dimensions[name].decode(values[name]) if name in values else None
+            for name in self.names
+        }
+
+    def encode(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Keras-tuner's values from estimator arguments; None if they lie outside."""
+        params = dict(params)
+        if params.get("global_clipnorm") == "auto":  # what the builders make of it
+            alone = params.get("clipnorm") is None and params.get("clipvalue") is None
+            params["global_clipnorm"] = 1.0 if alone else None
+        on = [name for name in CLIPPING if params.get(name) is not None]
+        if self.clips and not set(on) <= set(self.clips):
+            return None
+        values: dict[str, Any] = {}
+        if len(self.clips) > 1:
+            if len(on) != 1:
+                return None
+            values[_CLIP] = on[0]
+        for name, dimension in self.dimensions.items():
+            if len(self.clips) > 1 and name in self.clips and name not in on:
+                continue
+            value = dimension.encode(params[name])
+            if value is None:
+                return None
+            values[name] = value
+        return values
+
+    def describe(self) -> dict[str, Any]:
+        """The limits, to be compared with those of a stored search."""
+        return {
+            name: list(dimension.options)
+            if isinstance(dimension, Choices)
+            else [[dimension.low, dimension.high, dimension.sampling]]
+            for name, dimension in self.dimensions.items()
+        }
+
+
+def _check_name(name: str, params: Mapping[str, Any]) -> None:
+    if name in _FIXED:
+        raise ValueError(f"`space` must not vary {name!r}: {_FIXED[name]}.")
+    if name not in params:
+        raise ValueError(
+            f"`space` names {name!r}, which is no argument of the estimator."
+            f"{did_you_mean(str(name), params)} It has: {', '.join(params)}."
+        )
+
+
+def _parse(name: str, limits: Any) -> Choices | Range:
+    if isinstance(limits, list) and limits:
+        numeric = all(
+            isinstance(v, int | float) and not isinstance(v, bool) for v in limits
+        )
+        # In order, neighbours in a list of numbers are alike: the search learns more.
+        return Choices(tuple(sorted(limits) if numeric else limits))
+    if isinstance(limits, tuple) and 2 <= len(limits) <= 3:
+        sampling = limits[2] if len(limits) == 3 else "linear"
+        low, high = limits[:2]
+        real = all(
+            isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
+            for v in (low, high)
+        )
+        if real and low < high and (sampling == "linear" or sampling == "log"):
+            if sampling == "log" and low <= 0:
+                raise ValueError(
+                    f"`space[{name!r}]` is logarithmic and must begin above 0. "
+                    f"Received: {limits!r}"
+                )
+            return Range(low, high, sampling)
+    raise ValueError(
+        f"`space[{name!r}]` must be a list of values, or a range (low, high) or "
+        f"(low, high, 'log') with low < high. Received: {limits!r}"
+    )
