@@ -154,7 +154,7 @@ class Forecaster(SequenceEstimator):
         clipvalue: float | None = None,
         max_steps: int | str = "auto",
         batch_size: int | str = "auto",
-        patience: int = 6,
+        patience: int = 10,
         refit_full: bool = True,
         seed: int = 0,
         id_col: str | None = "unique_id",

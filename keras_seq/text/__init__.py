@@ -1,0 +1,1 @@
+"""Text classification: raw strings -> token ids -> network -> labels."""

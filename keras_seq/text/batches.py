@@ -1,0 +1,142 @@
+"""Batches of texts: bucketed by length, right-padded, always full."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_seq.text.preprocessing import TokenRows
+from keras_seq.training.fit import Batches
+from keras_seq.training.runtime import derive_seed
+
+
+def pad_rows(
+    rows: TokenRows, chosen: np.ndarray, width: int, batch_size: int
+) -> dict[str, np.ndarray]:
+    """Lays the chosen rows out as one full batch.
+
+    Args:
+        rows: All texts.
+        chosen: int64, at most `batch_size` row numbers.
+        width: Steps to pad to; no chosen row is longer.
+        batch_size: Rows of the batch; missing ones have length 0.
+
+    Returns:
+        `tokens`, int32, `(batch_size, width)`, 0 at padding; `length`, int32,
+        `(batch_size,)`.
+    """
+    length = np.zeros(batch_size, np.int32)
+    length[: len(chosen)] = rows.lengths[chosen]
+    tokens = np.zeros((batch_size, width), np.int32)
+    valid = np.arange(width) < length[:, None]  # (batch, time)
+    flat = rows.starts[chosen][:, None] + np.arange(width)
+    tokens[valid] = rows.ids[flat[valid[: len(chosen)]]]
+    return {"tokens": tokens, "length": length}
+
+
+class Buckets:
+    """Groups rows by the length they are padded to.
+
+    Args:
+        rows: Texts as ids.
+        bucket_lengths: Increasing; no row is longer than the last.
+        batch_size: Rows of a batch.
+    """
+
+    def __init__(self, rows: TokenRows, bucket_lengths: Sequence[int], batch_size: int):
+        self.rows = rows
+        self.batch_size = batch_size
+        bucket = np.searchsorted(bucket_lengths, rows.lengths)
+        self.members = [
+            (width, np.flatnonzero(bucket == index))
+            for index, width in enumerate(bucket_lengths)
+            if (bucket == index).any()
+        ]
+
+    @property
+    def num_batches(self) -> int:
+        """Batches that hold all rows."""
+        return sum(-(-len(rows) // self.batch_size) for _, rows in self.members)
+
+    def plan(
+        self, random: np.random.Generator | None = None
+    ) -> list[tuple[int, np.ndarray]]:
+        """Width and rows of every batch; in random order if a generator is given."""
+        batches = []
+        for width, rows in self.members:
+            if random is not None:
+                rows = random.permutation(rows)
+            parts = range(0, len(rows), self.batch_size)
+            batches += [(width, rows[i : i + self.batch_size]) for i in parts]
+        if random is not None:
+            batches = [batches[i] for i in random.permutation(len(batches))]
+        return _vary_first_two(batches)
+
+    def inputs(self, width: int, chosen: np.ndarray) -> dict[str, np.ndarray]:
+        """One batch of the plan as the model takes it."""
+        return pad_rows(self.rows, chosen, width, self.batch_size)
+
+
+def _vary_first_two(
+    batches: list[tuple[int, np.ndarray]],
+) -> list[tuple[int, np.ndarray]]:
+    """Brings batches of different width to the front, where there are any.
+
+    On TensorFlow, Keras takes an axis as fixed if it is the same in batches 0 and 1.
+    """
+    for index in range(1, len(batches)):
+        if batches[index][0] != batches[0][0]:
+            batches[1], batches[index] = batches[index], batches[1]
+            break
+    return batches
+
+
+def training_batches(
+    buckets: Buckets, targets: np.ndarray, weights: np.ndarray, seed: int
+) -> Batches:
+    """Endless batches, shuffled anew by (seed, epoch)."""
+    plans: dict[int, list[tuple[int, np.ndarray]]] = {}
+
+    def get_batch(epoch: int, step: int) -> tuple[Any, ...]:
+        if epoch not in plans:
+            for old in [e for e in plans if e < epoch - 1]:
+                del plans[old]
+            random = np.random.default_rng(derive_seed(seed, epoch, "texts"))
+            plans[epoch] = buckets.plan(random)
+        return _labelled(buckets, *plans[epoch][step], targets, weights)
+
+    return Batches(buckets.num_batches, get_batch, endless=True)
+
+
+def validation_batches(
+    buckets: Buckets, targets: np.ndarray, weights: np.ndarray
+) -> Batches:
+    """Every row once, in order of length."""
+    plan = buckets.plan()
+
+    def get_batch(_: int, step: int) -> tuple[Any, ...]:
+        return _labelled(buckets, *plan[step], targets, weights)
+
+    return Batches(buckets.num_batches, get_batch)
+
+
+def prediction_batches(
+    buckets: Buckets,
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Row numbers and inputs, batch by batch."""
+    for width, chosen in buckets.plan():
+        yield chosen, buckets.inputs(width, chosen)
+
+
+def _labelled(
+    buckets: Buckets,
+    width: int,
+    chosen: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+) -> tuple[Any, ...]:
+    target = np.zeros(buckets.batch_size, targets.dtype)
+    target[: len(chosen)] = targets[chosen]
+    weight = np.zeros(buckets.batch_size, np.float32)  # 0 for the rows that fill up
+    weight[: len(chosen)] = weights[chosen]
+    return buckets.inputs(width, chosen), target, weight

@@ -1,0 +1,460 @@
+"""TextClassifier: raw strings in, labels out."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import keras
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from keras_seq.errors import (
+    check_choice,
+    check_integer,
+    check_number,
+    check_rate,
+    refuse_unavailable,
+    suggests_names,
+)
+from keras_seq.text.baseline import fit_linear, linear_probabilities
+from keras_seq.text.batches import (
+    Buckets,
+    prediction_batches,
+    training_batches,
+    validation_batches,
+)
+from keras_seq.text.builder import build_text_classifier
+from keras_seq.text.labels import check_labels, encode_labels, learn_classes
+from keras_seq.text.preprocessing import TextPreprocessor
+from keras_seq.text.scores import classification_scores
+from keras_seq.text.texts import check_texts, check_weights
+from keras_seq.training.estimator import SequenceEstimator
+from keras_seq.training.fit import FitResult, fit_model
+from keras_seq.training.runtime import derive_seed
+
+# Constructor arguments that the builder and the preprocessor take under their names.
+_BUILDER_ARGS = (
+    "cell",
+    "units",
+    "num_layers",
+    "bidirectional",
+    "embedding_dim",
+    "pooling",
+    "dropout",
+    "recurrent_dropout",
+    "activation",
+    "forget_bias",
+    "learning_rate",
+    "global_clipnorm",
+    "clipnorm",
+    "clipvalue",
+    "seed",
+)
+_PREPROCESSOR_ARGS = ("max_tokens", "split", "max_length", "truncation", "min_count")
+
+
+class TextClassifier(SequenceEstimator):
+    """Classifies texts with a recurrent network.
+
+    Args:
+        cell: `"rnn"`, `"lstm"` or `"gru"`.
+        units: Hidden size of each direction, or one per layer.
+        num_layers: Recurrent layers.
+        bidirectional: Whether each layer also reads backward; `"auto"` is True.
+        embedding_dim: Size of a token's vector.
+        pooling: `"max"`, `"mean"`, `"last"`, or `"concat"` of the three.
+        dropout: Rate on embeddings, between layers and before the output.
+        recurrent_dropout: Rate on the recurrent state.
+        activation: Of the cell.
+        forget_bias: Initial bias of the LSTM's forget gate.
+        learning_rate: Of Adam.
+        global_clipnorm: Limit of the gradient's norm; `"auto"` is 1.0 if no other
+            clip is given. The three exclude each other.
+        clipnorm: Limit of the norm of each variable's gradient.
+        clipvalue: Limit of each element of the gradient.
+        max_tokens: Largest vocabulary, padding and unknown included.
+        split: `"auto"`: words of spaced scripts, single characters of Chinese,
+            Japanese, Korean and other unspaced ones, punctuation by itself;
+            `"whitespace"`; `"character"`.
+        max_length: Longest text in tokens; `"auto"`: longer than 99.5 % of the
+            training texts, at most 512.
+        truncation: What of a longer text is kept: `"head"`, `"tail"`, `"head_tail"`.
+        min_count: Least number of occurrences of a token in the vocabulary; `"auto"`.
+        epochs: Upper limit of passes over the training texts.
+        batch_size: Texts per step.
+        patience: Epochs without improvement on validation before training stops.
+        validation_split: Share of the texts held back, stratified by label.
+        refit_full: Whether to train again on everything, for as many epochs as were
+            best on validation.
+        baseline: Whether to fit TF-IDF + logistic regression for comparison.
+        seed: Of split, weights, batches and dropout. 0 is a seed like any other.
+
+    Attributes:
+        model_: The Keras model (of `build_text_classifier`).
+        classes_: Labels in the order of the probabilities' columns.
+        vocabulary_: Tokens by id.
+        history_: DataFrame, one row per epoch: losses, metrics, seconds.
+        best_epoch_: Epochs after which validation was best.
+        validation_: Scores on the validation part, and `baselines`.
+
+    Example:
+        >>> clf = TextClassifier(epochs=3)                             # doctest: +SKIP
+        >>> clf.fit(["so good", "so bad"], ["pos", "neg"]).predict(["good"])
+        array(['pos'], dtype='<U3')                                    # doctest: +SKIP
+    """
+
+    @suggests_names
+    def __init__(
+        self,
+        *,
+        cell: str = "lstm",
+        units: int | Sequence[int] = 64,
+        num_layers: int = 1,
+        bidirectional: bool | str = "auto",
+        embedding_dim: int = 128,
+        pooling: str = "max",
+        dropout: float = 0.3,
+        recurrent_dropout: float = 0.0,
+        activation: str = "tanh",
+        forget_bias: float = 1.0,
+        learning_rate: float = 1e-3,
+        global_clipnorm: float | str | None = "auto",
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        max_tokens: int = 20_000,
+        split: str = "auto",
+        max_length: int | str = "auto",
+        truncation: str = "head",
+        min_count: int | str = "auto",
+        epochs: int = 10,
+        batch_size: int = 64,
+        patience: int = 2,
+        validation_split: float = 0.1,
+        refit_full: bool = True,
+        baseline: bool = True,
+        seed: int = 0,
+    ):
+        self.cell = cell
+        self.units = units
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.embedding_dim = embedding_dim
+        self.pooling = pooling
+        self.dropout = dropout
+        self.recurrent_dropout = recurrent_dropout
+        self.activation = activation
+        self.forget_bias = forget_bias
+        self.learning_rate = learning_rate
+        self.global_clipnorm = global_clipnorm
+        self.clipnorm = clipnorm
+        self.clipvalue = clipvalue
+        self.max_tokens = max_tokens
+        self.split = split
+        self.max_length = max_length
+        self.truncation = truncation
+        self.min_count = min_count
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.patience = patience
+        self.validation_split = validation_split
+        self.refit_full = refit_full
+        self.baseline = baseline
+        self.seed = seed
+
+    def fit(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[Any],
+        validation_data: tuple[Sequence[str], Sequence[Any]] | None = None,
+        sample_weight: Sequence[float] | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        verbose: int | str = "auto",
+        checkpoint: None = None,
+    ) -> Self:
+        """Trains on texts and their labels.
+
+        A stratified part decides how many epochs are best; then everything is trained
+        on for as many (`refit_full`). With `validation_data` nothing is held back and
+        nothing trained again.
+
+        Args:
+            texts: Strings; an empty one is a text without tokens.
+            labels: As many; all str, all int or all bool.
+            validation_data: `(texts, labels)` to validate on.
+            sample_weight: Weight of each text in the loss; None: 1.
+            callbacks: Keras callbacks, for both trainings.
+            verbose: 0 is silent; otherwise progress with the time left is shown.
+            checkpoint: Not available yet.
+
+        Raises:
+            TypeError, ValueError: If the input breaks a rule; the message names the
+                argument and the first rows.
+        """
+        refuse_unavailable({"checkpoint": (checkpoint, None)})
+        self._check_arguments()
+        texts = check_texts(texts)
+        values = check_labels(labels)
+        if len(values) != len(texts):
+            raise ValueError(
+                "`texts` and `labels` must have the same length. "
+                f"Received: {len(texts)} texts, {len(values)} labels"
+            )
+        weights = check_weights(sample_weight, len(texts))
+        self.classes_ = learn_classes(values)
+        targets = encode_labels(values, self.classes_)
+        self._majority = int(np.argmax(np.bincount(targets)))
+        everything = np.arange(len(texts))
+        if validation_data is None:
+            train, held = self._hold_out(targets)
+            shown = [texts[i] for i in held], targets[held]
+        else:
+            train = everything
+            shown = (
+                check_texts(validation_data[0], "validation_data"),
+                encode_labels(check_labels(validation_data[1]), self.classes_),
+            )
+        self._prepare([texts[i] for i in train], targets[train])
+        result = self._train(
+            [texts[i] for i in train],
+            targets[train],
+            weights[train],
+            validation=shown,
+            epochs=self.epochs,
+            callbacks=callbacks,
+            verbose=verbose,
+            title="fit",
+        )
+        self.history_, self.best_epoch_ = result.history, result.best_epoch
+        self.validation_ = self._score(*shown)
+        if verbose:
+            print(self._verdict())
+        if self.refit_full and validation_data is None:
+            self._prepare(texts, targets)
+            self._train(
+                texts,
+                targets,
+                weights,
+                validation=None,
+                epochs=self.best_epoch_,
+                callbacks=callbacks,
+                verbose=verbose,
+                title="refit",
+            )
+        return self
+
+    def _check_arguments(self) -> None:
+        check_integer("epochs", self.epochs, 1)
+        check_integer("batch_size", self.batch_size, 1)
+        check_integer("patience", self.patience, 1)
+        check_integer("seed", self.seed, 0)
+        check_number("validation_split", self.validation_split, above=0, below=1)
+        check_choice("refit_full", self.refit_full, (True, False))
+        check_rate("dropout", self.dropout)
+
+    def _hold_out(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows to train and to validate on, stratified by class.
+
+        A class with one text is trained on and cannot be validated.
+        """
+        counts = np.bincount(targets)
+        single = counts[targets] < 2
+        rows = np.flatnonzero(~single)
+        num_classes = int((counts >= 2).sum())
+        size = max(round(self.validation_split * len(targets)), num_classes)
+        if num_classes < 1 or size > len(rows) - num_classes:
+            raise ValueError(
+                "`texts` are too few to hold a stratified part back for validation: "
+                f"{len(targets)} texts of {len(counts)} classes. Give `validation_data`."
+            )
+        train, held = train_test_split(
+            rows,
+            test_size=size,
+            stratify=targets[rows],
+            random_state=derive_seed(self.seed, "validation"),
+        )
+        return np.sort(np.concatenate([train, np.flatnonzero(single)])), np.sort(held)
+
+    def _prepare(self, texts: list[str], targets: np.ndarray) -> None:
+        """Learns from training texts what the network and its baseline need."""
+        self.preprocessor_ = self._make_preprocessor().fit(texts)
+        self._linear = None
+        if self.baseline:
+            self._linear = fit_linear(texts, targets, self.preprocessor_, self.seed)
+
+    def _make_preprocessor(self) -> TextPreprocessor:
+        return TextPreprocessor(
+            **{name: getattr(self, name) for name in _PREPROCESSOR_ARGS}
+        )
+
+    def _train(
+        self,
+        texts: list[str],
+        targets: np.ndarray,
+        weights: np.ndarray,
+        *,
+        validation: tuple[list[str], np.ndarray] | None,
+        epochs: int,
+        callbacks: Any,
+        verbose: int | str,
+        title: str,
+    ) -> FitResult:
+        self._builder_args = {
+            **{name: getattr(self, name) for name in _BUILDER_ARGS},
+            "num_classes": len(self.classes_),
+            "max_tokens": len(self.preprocessor_.vocabulary_),
+        }
+        self.model_ = self._build_model(**self._builder_args)
+        shown = None
+        if validation is not None:
+            ones = np.ones(len(validation[1]), np.float32)
+            shown = validation_batches(
+                self._buckets(validation[0]), validation[1], ones
+            )
+        return fit_model(
+            self.model_,
+            training_batches(self._buckets(texts), targets, weights, self.seed),
+            epochs=epochs,
+            seed=self.seed,
+            validation=shown,
+            monitor="val_log_loss",
+            patience=self.patience,
+            callbacks=callbacks,
+            verbose=verbose,
+            title=title,
+        )
+
+    def _build_model(self, **arguments: Any) -> keras.Model:
+        return build_text_classifier(**arguments)
+
+    def _buckets(self, texts: Sequence[str], batch_size: int | None = None) -> Buckets:
+        preprocessor = self.preprocessor_
+        return Buckets(
+            preprocessor.transform(texts),
+            preprocessor.bucket_lengths_,
+            batch_size or self.batch_size,
+        )
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """Class probabilities.
+
+        Args:
+            texts: Strings.
+
+        Returns:
+            float32, `(num_texts, num_classes)`, columns in the order of `classes_`.
+        """
+        self._check_fitted()
+        return self._probabilities(check_texts(texts))
+
+    def _probabilities(self, texts: list[str]) -> np.ndarray:
+        # A few texts need no batch of 256; powers of two keep the shapes few.
+        batch_size = min(256, 1 << (len(texts) - 1).bit_length())
+        result = np.zeros((len(texts), len(self.classes_)), np.float32)
+        for rows, inputs in prediction_batches(self._buckets(texts, batch_size)):
+            output = np.asarray(self.model_.predict_on_batch(inputs))
+            result[rows] = output[: len(rows)]
+        return result
+
+    def predict(self, texts: Sequence[str]) -> np.ndarray:
+        """The likeliest label of each text, of the type given to `fit`."""
+        return self.classes_[self.predict_proba(texts).argmax(axis=1)]
+
+    def evaluate(self, texts: Sequence[str], labels: Sequence[Any]) -> dict[str, Any]:
+        """Scores predictions beside the baselines.
+
+        Args:
+            texts: Strings that `fit` has not seen.
+            labels: Their labels.
+
+        Returns:
+            `accuracy`, `f1_macro`, `f1` (by label), `log_loss`, `n`, and `baselines`:
+            the same of `majority` (the commonest training label) and of
+            `tfidf_logreg`. The linear model is not saved: after `load` its entry is
+            its score on the validation part of `fit`, marked `"on": "validation"`.
+        """
+        self._check_fitted()
+        texts, values = check_texts(texts), check_labels(labels)
+        if len(values) != len(texts):
+            raise ValueError(
+                "`texts` and `labels` must have the same length. "
+                f"Received: {len(texts)} texts, {len(values)} labels"
+            )
+        return self._score(texts, encode_labels(values, self.classes_))
+
+    def _score(self, texts: list[str], targets: np.ndarray) -> dict[str, Any]:
+        def scores(probabilities: np.ndarray) -> dict[str, Any]:
+            return classification_scores(targets, probabilities, self.classes_)
+
+        majority = np.zeros((len(texts), len(self.classes_)))
+        majority[:, self._majority] = 1.0
+        baselines = {"majority": scores(majority)}
+        if self._linear is not None:
+            linear = linear_probabilities(self._linear, texts, len(self.classes_))
+            baselines["tfidf_logreg"] = scores(linear)
+        elif "tfidf_logreg" in getattr(self, "validation_", {}).get("baselines", {}):
+            stored = self.validation_["baselines"]["tfidf_logreg"]
+            baselines["tfidf_logreg"] = {**stored, "on": "validation"}
+        own = scores(self._probabilities(texts))
+        return {**own, "n": len(texts), "baselines": baselines}
+
+    def _verdict(self) -> str:
+        ours, baselines = self.validation_, self.validation_["baselines"]
+        rivals = {name: scores["accuracy"] for name, scores in baselines.items()}
+        best = max(rivals, key=lambda name: rivals[name])
+        verdict = "better than" if ours["accuracy"] > rivals[best] else "NO BETTER than"
+        return (
+            f"validation: accuracy {ours['accuracy']:.4f}, {verdict} {best}'s "
+            f"{rivals[best]:.4f} ({ours['n']} texts)"
+        )
+
+    def plot(
+        self,
+        texts: Sequence[str] | None = None,
+        labels: Sequence[Any] | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Draws the confusion matrix of labelled texts, or how training went.
+
+        Args:
+            texts: Strings; None draws the learning curves.
+            labels: Their labels.
+            ax: Matplotlib axes; None makes them.
+
+        Returns:
+            The axes.
+        """
+        from keras_seq import plotting
+
+        self._check_fitted()
+        if texts is None or labels is None:
+            return plotting.plot_history(self.history_, ax=ax)
+        return plotting.plot_confusion_matrix(
+            labels, self.predict(texts), classes=self.classes_, ax=ax
+        )
+
+    @property
+    def vocabulary_(self) -> list[str]:
+        """Tokens by id."""
+        return self.preprocessor_.vocabulary_
+
+    def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        preprocessor, arrays = self.preprocessor_.get_state()
+        state = {
+            "preprocessor": preprocessor,
+            "classes": self.classes_.tolist(),
+            "majority": self._majority,
+            "best_epoch": self.best_epoch_,
+            "validation": self.validation_,
+            "history": self.history_.to_dict(orient="list"),
+        }
+        return state, arrays
+
+    def _set_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        preprocessor = self._make_preprocessor()
+        self.preprocessor_ = preprocessor.set_state(state["preprocessor"], arrays)
+        self.classes_ = np.array(state["classes"])
+        self._majority = state["majority"]
+        self.best_epoch_ = state["best_epoch"]
+        self.validation_ = state["validation"]
+        self.history_ = pd.DataFrame(state["history"])
+        self._linear = None

@@ -1,0 +1,56 @@
+"""Labels: str, int or bool to class ids and back, the type kept."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def check_labels(labels: Sequence[Any], name: str = "labels") -> list[Any]:
+    """Returns labels as Python values of one type: str, int or bool.
+
+    Raises:
+        TypeError: If they are of another type or mixed.
+        ValueError: If any is missing.
+    """
+    if isinstance(labels, str | bytes):
+        raise TypeError(f"`{name}` must be a list of labels. Received: {labels!r}")
+    values = [getattr(v, "item", lambda v=v: v)() for v in labels]
+    missing = [
+        row for row, value in enumerate(values) if value is None or value != value
+    ]
+    if missing:
+        raise ValueError(
+            f"`{name}` must not have missing values. Received None or NaN in "
+            f"{len(missing)} rows, the first: {missing[:5]}"
+        )
+    kinds = {type(value) for value in values}
+    if len(kinds) > 1 or not kinds <= {str, int, bool}:
+        raise TypeError(
+            f"`{name}` must all be str, all int or all bool. Received: "
+            f"{sorted(kind.__name__ for kind in kinds)}"
+        )
+    return values
+
+
+def learn_classes(values: Sequence[Any]) -> np.ndarray:
+    """The distinct labels in order; needs at least two."""
+    classes = np.array(sorted(set(values)))
+    if len(classes) < 2:
+        raise ValueError(
+            "`labels` must hold at least two classes. "
+            f"Received only: {classes.tolist()}"
+        )
+    return classes
+
+
+def encode_labels(values: Sequence[Any], classes: np.ndarray) -> np.ndarray:
+    """Class ids, int32; a label that is none of the classes raises ValueError."""
+    known = {value: i for i, value in enumerate(classes.tolist())}
+    unknown = sorted({v for v in values if v not in known}, key=str)
+    if unknown:
+        raise ValueError(
+            "`labels` must be among the classes seen in `fit`, "
+            f"{classes.tolist()[:20]}. Received: {unknown[:5]}"
+        )
+    return np.array([known[value] for value in values], dtype=np.int32)

@@ -1,0 +1,32 @@
+"""Scores of a classification."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import accuracy_score, f1_score, log_loss
+
+
+def classification_scores(
+    targets: np.ndarray, probabilities: np.ndarray, classes: np.ndarray
+) -> dict[str, Any]:
+    """Scores class probabilities against class ids.
+
+    Args:
+        targets: int, `(n,)`.
+        probabilities: `(n, num_classes)`.
+        classes: Labels by class id.
+
+    Returns:
+        `accuracy`, `f1_macro`, `f1` (label as str: its F1), `log_loss`.
+    """
+    ids = np.arange(len(classes))
+    predicted = probabilities.argmax(axis=1)
+    f1 = f1_score(targets, predicted, labels=ids, average=None, zero_division=0.0)
+    exact = probabilities.astype(np.float64)  # float32 rows sum to one only nearly
+    exact /= exact.sum(axis=1, keepdims=True)
+    return {
+        "accuracy": float(accuracy_score(targets, predicted)),
+        "f1_macro": float(f1.mean()),
+        "f1": {str(c): float(v) for c, v in zip(classes.tolist(), f1, strict=True)},
+        "log_loss": float(log_loss(targets, exact, labels=ids)),
+    }

@@ -1,0 +1,47 @@
+"""Checks of raw texts and weights."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def check_texts(texts: Sequence[str], name: str = "texts") -> list[str]:
+    """Returns texts as a list of strings.
+
+    Raises:
+        TypeError: If it is one string, or holds anything but strings.
+        ValueError: If it is empty, or a text is missing (None, NaN).
+    """
+    if isinstance(texts, str | bytes):
+        raise TypeError(
+            f"`{name}` must be a list of strings: pass a list, [text], for a single "
+            f"one. Received: {texts[:60]!r}"
+        )
+    values = list(texts)
+    if not values:
+        raise ValueError(f"`{name}` must hold at least one text. Received: none")
+    wrong = [row for row, value in enumerate(values) if not isinstance(value, str)]
+    if wrong:
+        shown = {row: values[row] for row in wrong[:5]}
+        missing = all(v is None or v != v for v in shown.values())
+        rule = "must not have missing values" if missing else "must all be strings"
+        kind: Any = ValueError if missing else TypeError
+        raise kind(
+            f"`{name}` {rule}. {len(wrong)} of {len(values)} rows break this, the "
+            f"first (row: value): {shown}"
+        )
+    return values
+
+
+def check_weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
+    """Returns float32 weights, `(count,)`; ones for None."""
+    if weights is None:
+        return np.ones(count, np.float32)
+    array = np.asarray(weights, dtype=np.float32)
+    if array.shape != (count,) or not (np.isfinite(array) & (array >= 0)).all():
+        raise ValueError(
+            f"`sample_weight` must hold {count} finite numbers of at least 0. "
+            f"Received: shape {array.shape}, least {array.min(initial=0):g}"
+        )
+    return array
