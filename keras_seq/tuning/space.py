@@ -25,6 +25,7 @@ _FIXED = {
     "refit_full": "trials never refit and the winner always does",
     "horizon": "scores of different horizons cannot be compared",
     "season_length": "it is part of the score",
+    "validation_split": "all trials must be scored on the same rows",
 }
 
 

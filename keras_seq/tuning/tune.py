@@ -181,6 +181,8 @@ class _Search:
         started = time.perf_counter()
         score, message, validation = None, "", {}
         fitted = clone(self.estimator).set_params(**params, refit_full=False)
+        if hasattr(fitted, "baseline"):  # the same in every trial; the winner fits it
+            fitted.set_params(baseline=False)
         try:
             fitted.fit(*self.data, verbose=0)
         except _survivable() as error:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
-from keras_seq import Forecaster, tune
+from keras_seq import Forecaster, TextClassifier, tune
 
 pytestmark = pytest.mark.numeric
 
@@ -42,3 +42,27 @@ def test_a_forecaster_is_searched_and_refitted() -> None:
     assert result.best_score_ == table["score"].min()
     typed = clone(forecaster).set_params(**result.best_params_).fit(frame, verbose=0)
     pd.testing.assert_frame_equal(best.predict(), typed.predict(), rtol=1e-6)
+
+
+def test_a_text_classifier_is_searched_and_refitted() -> None:
+    texts = ["a good fine day", "a bad poor day", "good", "bad"] * 10
+    labels = [1, 0, 1, 0] * 10
+    classifier = TextClassifier(units=2, embedding_dim=2, epochs=1)
+    result = tune(
+        classifier,
+        texts,
+        labels,
+        space={"dropout": (0.0, 0.5)},
+        max_trials=2,
+        verbose=0,
+    )
+    assert result.objective == "log_loss"
+    assert result.best_score_ == result.trials_["val_log_loss"].min()
+    best = result.best_estimator_
+    # Trials spare the baseline; what the user gets has it.
+    assert "tfidf_logreg" in best.evaluate(texts, labels)["baselines"]
+    typed = clone(classifier).set_params(**result.best_params_)
+    typed.fit(texts, labels, verbose=0)
+    np.testing.assert_allclose(
+        best.predict_proba(texts), typed.predict_proba(texts), rtol=1e-6
+    )
