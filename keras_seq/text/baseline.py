@@ -34,7 +34,7 @@ def fit_linear(
     if len(rows) > MAX_ROWS:
         random = np.random.default_rng(derive_seed(seed, "baseline"))
         rows = np.sort(random.choice(rows, MAX_ROWS, replace=False))
-    shown = [texts[row] for row in rows]
+    shown = [texts[row] for row in rows.tolist()]
     if len(np.unique(targets[rows])) < 2 or not any(
         preprocessor.tokens(text) for text in shown
     ):

@@ -142,12 +142,11 @@ def _compile(
 ) -> None:
     kind = "Binary" if multi_label else "SparseCategorical"
     losses, metrics = keras.losses, keras.metrics
+    loss = getattr(losses, f"{kind}Crossentropy")
     model.compile(
         optimizer=optimizer,
         # The default divides by the rows that only fill a batch up, too.
-        loss=getattr(losses, f"{kind}Crossentropy")(
-            reduction="mean_with_sample_weight"
-        ),
+        loss=loss(reduction="mean_with_sample_weight"),
         weighted_metrics=[
             getattr(metrics, f"{kind}Crossentropy")(name="log_loss"),
             getattr(metrics, f"{kind}Accuracy")(name="accuracy"),

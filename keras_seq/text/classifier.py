@@ -263,8 +263,9 @@ class TextClassifier(SequenceEstimator):
         size = max(round(self.validation_split * len(targets)), num_classes)
         if num_classes < 1 or size > len(rows) - num_classes:
             raise ValueError(
-                "`texts` are too few to hold a stratified part back for validation: "
-                f"{len(targets)} texts of {len(counts)} classes. Give `validation_data`."
+                "`texts` are too few to hold a stratified part back for validation; "
+                "give `validation_data`. "
+                f"Received: {len(targets)} texts of {len(counts)} classes"
             )
         train, held = train_test_split(
             rows,
@@ -357,7 +358,8 @@ class TextClassifier(SequenceEstimator):
 
     def predict(self, texts: Sequence[str]) -> np.ndarray:
         """The likeliest label of each text, of the type given to `fit`."""
-        return self.classes_[self.predict_proba(texts).argmax(axis=1)]
+        probabilities = self.predict_proba(texts)
+        return self.classes_[probabilities.argmax(axis=1)]
 
     def evaluate(self, texts: Sequence[str], labels: Sequence[Any]) -> dict[str, Any]:
         """Scores predictions beside the baselines.
@@ -429,7 +431,10 @@ class TextClassifier(SequenceEstimator):
         if texts is None or labels is None:
             return plotting.plot_history(self.history_, ax=ax)
         return plotting.plot_confusion_matrix(
-            labels, self.predict(texts), classes=self.classes_, ax=ax
+            labels,
+            self.predict(texts).tolist(),
+            classes=self.classes_.tolist(),
+            ax=ax,
         )
 
     @property

@@ -1,0 +1,250 @@
+"""TextClassifier from raw strings to labels: learns, keeps types, saves, refuses."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+import keras_seq
+from keras_seq import TextClassifier
+
+pytestmark = pytest.mark.numeric
+
+SMALL = {"units": 6, "embedding_dim": 8, "epochs": 2, "batch_size": 16}
+
+
+def make_texts(count=120, seed=0):
+    """Which of two words comes first decides: a bag of words cannot tell."""
+    random = np.random.default_rng(seed)
+    fillers = ["the", "of", "and", "to", "in", "是", "了"]
+    texts, labels = [], []
+    for _ in range(count):
+        words = list(random.choice(fillers, size=random.integers(2, 9)))
+        first = bool(random.integers(2))
+        places = sorted(random.choice(len(words) + 1, size=2, replace=False))
+        pair = ["alpha", "omega"] if first else ["omega", "alpha"]
+        words.insert(places[1], pair[1])
+        words.insert(places[0], pair[0])
+        texts.append(" ".join(words))
+        labels.append("yes" if first else "no")
+    return texts, labels
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return TextClassifier(**SMALL).fit(*make_texts(), verbose=0)
+
+
+def test_learns_what_a_bag_of_words_cannot():
+    texts, labels = make_texts(400)
+    clf = TextClassifier(
+        units=16, embedding_dim=16, epochs=15, learning_rate=0.01, batch_size=32
+    )
+    scores = clf.fit(texts, labels, verbose=0).evaluate(*make_texts(200, seed=1))
+    assert scores["accuracy"] > 0.95
+    assert scores["accuracy"] > scores["baselines"]["tfidf_logreg"]["accuracy"]
+    assert scores["baselines"]["majority"]["accuracy"] < 0.6
+
+
+def test_probabilities_and_labels(fitted):
+    texts, _ = make_texts(70, seed=3)
+    probabilities = fitted.predict_proba(texts)
+    assert probabilities.shape == (70, 2)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    predicted = fitted.predict(texts)
+    np.testing.assert_array_equal(
+        predicted, fitted.classes_[probabilities.argmax(axis=1)]
+    )
+    assert set(predicted) <= {"yes", "no"}
+
+
+def test_a_text_s_answer_does_not_depend_on_its_company(fitted):
+    texts, _ = make_texts(40, seed=4)
+    alone = np.concatenate([fitted.predict_proba([text]) for text in texts])
+    np.testing.assert_allclose(fitted.predict_proba(texts), alone, atol=1e-6)
+
+
+def test_empty_and_unknown_texts_get_an_answer(fitted):
+    probabilities = fitted.predict_proba(["", "zzz qqq", "\x00 \ud800"])
+    assert np.isfinite(probabilities).all()
+    np.testing.assert_array_equal(probabilities[0], probabilities[2])
+
+
+@pytest.mark.parametrize("kind", [str, int, bool])
+def test_save_and_load_keep_answers_and_types(tmp_path, kind):
+    texts, labels = make_texts(60)
+    typed = [{"yes": kind(1), "no": kind(0)}[label] for label in labels]
+    if kind is str:
+        typed = labels
+    clf = TextClassifier(**SMALL).fit(texts, typed, verbose=0)
+    clf.save(tmp_path / "clf.kseq")
+    twin = keras_seq.load(tmp_path / "clf.kseq")
+    unseen = [*make_texts(30, seed=5)[0], "words never seen", ""]
+    np.testing.assert_allclose(
+        twin.predict_proba(unseen), clf.predict_proba(unseen), atol=1e-6
+    )
+    answers = twin.predict(unseen).tolist()
+    assert {type(answer) for answer in answers} == {kind}
+    assert twin.vocabulary_ == clf.vocabulary_
+    assert twin.get_params() == clf.get_params()
+    pd.testing.assert_frame_equal(twin.history_, clf.history_)
+    scores = twin.evaluate(texts, typed)
+    assert scores["baselines"]["tfidf_logreg"]["on"] == "validation"
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru"])
+def test_structures_survive_a_save(tmp_path, cell):
+    clf = TextClassifier(
+        **{**SMALL, "units": (5, 4)}, num_layers=2, cell=cell, pooling="concat"
+    )
+    texts, labels = make_texts(60)
+    clf.fit(texts, labels, verbose=0).save(tmp_path / "clf.kseq")
+    twin = TextClassifier.load(tmp_path / "clf.kseq")
+    np.testing.assert_allclose(
+        twin.predict_proba(texts), clf.predict_proba(texts), atol=1e-6
+    )
+
+
+def test_same_seed_same_weights_zero_is_a_seed(fitted):
+    again = TextClassifier(**SMALL).fit(*make_texts(), verbose=0)
+    other = TextClassifier(**SMALL, seed=1).fit(*make_texts(), verbose=0)
+    for a, b in zip(fitted.model_.weights, again.model_.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.allclose(
+        fitted.model_.get_weights()[0], other.model_.get_weights()[0]
+    )
+
+
+def test_accepts_series_and_arrays():
+    texts, labels = make_texts(60)
+    frame = pd.DataFrame({"text": texts, "label": pd.Categorical(labels)})
+    clf = TextClassifier(**SMALL).fit(frame["text"], frame["label"], verbose=0)
+    np.testing.assert_array_equal(
+        clf.predict(np.array(texts[:5])), clf.predict(tuple(texts[:5]))
+    )
+
+
+def test_validation_data_is_used_as_given():
+    texts, labels = make_texts(80)
+    clf = TextClassifier(**SMALL).fit(
+        texts[:60], labels[:60], validation_data=(texts[60:], labels[60:]), verbose=0
+    )
+    assert clf.validation_["n"] == 20
+    own = clf.evaluate(texts[60:], labels[60:])
+    assert own["log_loss"] == pytest.approx(clf.validation_["log_loss"], rel=1e-5)
+    best = clf.history_["val_log_loss"].min()
+    assert own["log_loss"] == pytest.approx(best, rel=1e-4)
+
+
+def test_validation_does_not_reach_the_vocabulary():
+    texts, labels = make_texts(80)
+    clf = TextClassifier(**SMALL, refit_full=False)
+    marked = [f"{text} only{index}" for index, text in enumerate(texts)]
+    clf.fit(marked, labels, verbose=0)
+    known = sum(word.startswith("only") for word in clf.vocabulary_)
+    assert known == 72
+    refitted = TextClassifier(**SMALL).fit(marked, labels, verbose=0)
+    assert sum(word.startswith("only") for word in refitted.vocabulary_) == 80
+
+
+def test_sample_weight_of_zero_leaves_a_text_out():
+    texts, labels = make_texts(60)
+    validation = make_texts(20, seed=8)
+    wrong = [*labels, *["yes" if label == "no" else "no" for label in labels]]
+    weights = [1.0] * 60 + [0.0] * 60
+    options = {**SMALL, "epochs": 20, "learning_rate": 0.02, "baseline": False}
+    clf = TextClassifier(**options, patience=20)
+    clf.fit(
+        [*texts, *texts],
+        wrong,
+        validation_data=validation,
+        sample_weight=weights,
+        verbose=0,
+    )
+    assert clf.evaluate(texts, labels)["accuracy"] > 0.9
+
+
+def test_class_with_one_example_is_trained_on():
+    texts, labels = make_texts(40)
+    clf = TextClassifier(**SMALL)
+    clf.fit([*texts, "a lone example"], [*labels, "lone"], verbose=0)
+    assert clf.classes_.tolist() == ["lone", "no", "yes"]
+    assert clf.validation_["n"] == 4
+
+
+def test_report_says_when_the_network_loses(capsys):
+    texts, labels = make_texts(60)
+    TextClassifier(**SMALL).fit(texts, labels)
+    out = capsys.readouterr().out
+    assert "validation: accuracy" in out and "fit: epoch 2/2" in out
+    assert "better than" in out or "NO BETTER than" in out
+
+
+TEXTS, LABELS = make_texts(20)
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "error", "message"),
+    [
+        ("one text", LABELS, TypeError, r"pass a list, \[text\]"),
+        ([], [], ValueError, "at least one text"),
+        (["a", None], ["x", "y"], ValueError, r"missing values. 1 of 2.*\{1: None\}"),
+        (["a", float("nan")], ["x", "y"], ValueError, r"missing.*\{1: nan\}"),
+        (["a", 3, 4.5], ["x", "y", "x"], TypeError, r"strings. 2 of 3.*\{1: 3, 2: 4.5"),
+        (TEXTS, LABELS[:-1], ValueError, "same length.*20 texts, 19 labels"),
+        (TEXTS, ["x"] * 20, ValueError, r"two classes. Received only: \['x'\]"),
+        (TEXTS, [None] * 20, ValueError, "None or NaN in 20 rows"),
+        (["a", "b"], ["x", "y"], ValueError, "too few to hold a stratified part"),
+    ],
+)
+def test_bad_input(texts, labels, error, message):
+    with pytest.raises(error, match=message):
+        TextClassifier(**SMALL).fit(texts, labels, verbose=0)
+
+
+def test_bad_input_to_a_fitted_one(fitted):
+    with pytest.raises(TypeError, match="pass a list"):
+        fitted.predict("one text")
+    with pytest.raises(ValueError, match=r"among the classes.*Received: \['maybe'\]"):
+        fitted.evaluate(["a"], ["maybe"])
+    with pytest.raises(ValueError, match="same length"):
+        fitted.evaluate(["a"], ["yes", "no"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"units": 0}, "`units` must be"),
+        ({"epochs": 0}, "`epochs` must be"),
+        ({"batch_size": 2.5}, "`batch_size` must be a whole number"),
+        ({"cell": "lsmt"}, "Did you mean 'lstm'"),
+        ({"dropout": 1}, r"`dropout` must be a number in \[0, 1\)"),
+        ({"validation_split": 1.5}, "`validation_split` must be"),
+        ({"max_tokens": 2}, "`max_tokens` must be"),
+        ({"clipvalue": 1, "clipnorm": 1}, "exclude each other"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TextClassifier(**{**SMALL, **arguments}).fit(TEXTS, LABELS, verbose=0)
+
+
+def test_bad_sample_weight():
+    with pytest.raises(ValueError, match="`sample_weight` must hold 20 finite"):
+        TextClassifier().fit(TEXTS, LABELS, sample_weight=[1.0, 2.0], verbose=0)
+
+
+def test_misspelt_argument_is_suggested():
+    with pytest.raises(TypeError, match="'epoch'. Did you mean 'epochs'"):
+        TextClassifier(epoch=3)
+
+
+def test_not_fitted():
+    with pytest.raises(NotFittedError, match="This TextClassifier is not fitted yet"):
+        TextClassifier().predict(["a"])
+
+
+def test_follows_scikit_learn_conventions():
+    clf = TextClassifier(units=(3, 4), num_layers=2)
+    assert clone(clf).get_params() == clf.get_params()
