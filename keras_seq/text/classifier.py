@@ -6,17 +6,19 @@ from typing import Any, Self
 import keras
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
 
 from keras_seq.errors import (
     check_choice,
     check_integer,
     check_number,
-    check_rate,
     refuse_unavailable,
     suggests_names,
 )
-from keras_seq.text.baseline import fit_linear, linear_probabilities
+from keras_seq.text.baseline import (
+    fit_linear,
+    linear_probabilities,
+    majority_probabilities,
+)
 from keras_seq.text.batches import (
     Buckets,
     prediction_batches,
@@ -24,13 +26,13 @@ from keras_seq.text.batches import (
     validation_batches,
 )
 from keras_seq.text.builder import build_text_classifier
-from keras_seq.text.labels import check_labels, encode_labels, learn_classes
+from keras_seq.text.corpus import Corpus, check_pairs, split_stratified
+from keras_seq.text.labels import encode_labels, learn_classes
 from keras_seq.text.preprocessing import TextPreprocessor
-from keras_seq.text.scores import classification_scores
+from keras_seq.text.scores import classification_scores, verdict
 from keras_seq.text.texts import check_texts, check_weights
 from keras_seq.training.estimator import SequenceEstimator
 from keras_seq.training.fit import FitResult, fit_model
-from keras_seq.training.runtime import derive_seed
 
 # Constructor arguments that the builder and the preprocessor take under their names.
 _BUILDER_ARGS = (
@@ -192,54 +194,22 @@ class TextClassifier(SequenceEstimator):
         """
         refuse_unavailable({"checkpoint": (checkpoint, None)})
         self._check_arguments()
-        texts = check_texts(texts)
-        values = check_labels(labels)
-        if len(values) != len(texts):
-            raise ValueError(
-                "`texts` and `labels` must have the same length. "
-                f"Received: {len(texts)} texts, {len(values)} labels"
-            )
-        weights = check_weights(sample_weight, len(texts))
+        strings, values = check_pairs(texts, labels)
+        weights = check_weights(sample_weight, len(strings))
         self.classes_ = learn_classes(values)
-        targets = encode_labels(values, self.classes_)
-        self._majority = int(np.argmax(np.bincount(targets)))
-        everything = np.arange(len(texts))
-        if validation_data is None:
-            train, held = self._hold_out(targets)
-            shown = [texts[i] for i in held], targets[held]
-        else:
-            train = everything
-            shown = (
-                check_texts(validation_data[0], "validation_data"),
-                encode_labels(check_labels(validation_data[1]), self.classes_),
-            )
-        self._prepare([texts[i] for i in train], targets[train])
-        result = self._train(
-            [texts[i] for i in train],
-            targets[train],
-            weights[train],
-            validation=shown,
-            epochs=self.epochs,
-            callbacks=callbacks,
-            verbose=verbose,
-            title="fit",
-        )
+        corpus = Corpus(strings, encode_labels(values, self.classes_), weights)
+        self._majority = int(np.bincount(corpus.targets, weights).argmax())
+        self.validation_ = {}
+        training, held = self._hold_out(corpus, validation_data)
+        manner: dict[str, Any] = {"callbacks": callbacks, "verbose": verbose}
+        result = self._learn(training, held, epochs=self.epochs, title="fit", **manner)
         self.history_, self.best_epoch_ = result.history, result.best_epoch
-        self.validation_ = self._score(*shown)
+        self.validation_ = self._score(held.texts, held.targets)
         if verbose:
-            print(self._verdict())
+            print(f"validation: {verdict(self.validation_)}")
         if self.refit_full and validation_data is None:
-            self._prepare(texts, targets)
-            self._train(
-                texts,
-                targets,
-                weights,
-                validation=None,
-                epochs=self.best_epoch_,
-                callbacks=callbacks,
-                verbose=verbose,
-                title="refit",
-            )
+            epochs = self.best_epoch_
+            self._learn(corpus, None, epochs=epochs, title="refit", **manner)
         return self
 
     def _check_arguments(self) -> None:
@@ -249,79 +219,67 @@ class TextClassifier(SequenceEstimator):
         check_integer("seed", self.seed, 0)
         check_number("validation_split", self.validation_split, above=0, below=1)
         check_choice("refit_full", self.refit_full, (True, False))
-        check_rate("dropout", self.dropout)
+        check_choice("baseline", self.baseline, (True, False))
 
-    def _hold_out(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows to train and to validate on, stratified by class.
-
-        A class with one text is trained on and cannot be validated.
-        """
-        counts = np.bincount(targets)
-        single = counts[targets] < 2
-        rows = np.flatnonzero(~single)
-        num_classes = int((counts >= 2).sum())
-        size = max(round(self.validation_split * len(targets)), num_classes)
-        if num_classes < 1 or size > len(rows) - num_classes:
+    def _hold_out(self, corpus: Corpus, given: Any) -> tuple[Corpus, Corpus]:
+        """What to train and what to validate on."""
+        if given is None:
+            share, seed = self.validation_split, self.seed
+            return split_stratified(corpus, self.classes_, share, seed)
+        if not isinstance(given, tuple | list) or len(given) != 2:
             raise ValueError(
-                "`texts` are too few to hold a stratified part back for validation; "
-                "give `validation_data`. "
-                f"Received: {len(targets)} texts of {len(counts)} classes"
+                "`validation_data` must be a pair, (texts, labels). "
+                f"Received: {type(given).__name__}"
             )
-        train, held = train_test_split(
-            rows,
-            test_size=size,
-            stratify=targets[rows],
-            random_state=derive_seed(self.seed, "validation"),
-        )
-        return np.sort(np.concatenate([train, np.flatnonzero(single)])), np.sort(held)
+        names = ("validation_data[0]", "validation_data[1]")
+        texts, values = check_pairs(given[0], given[1], names)
+        targets = encode_labels(values, self.classes_, names[1])
+        return corpus, Corpus(texts, targets, np.ones(len(texts), np.float32))
 
-    def _prepare(self, texts: list[str], targets: np.ndarray) -> None:
-        """Learns from training texts what the network and its baseline need."""
-        self.preprocessor_ = self._make_preprocessor().fit(texts)
-        self._linear = None
-        if self.baseline:
-            self._linear = fit_linear(texts, targets, self.preprocessor_, self.seed)
-
-    def _make_preprocessor(self) -> TextPreprocessor:
-        return TextPreprocessor(
-            **{name: getattr(self, name) for name in _PREPROCESSOR_ARGS}
-        )
-
-    def _train(
+    def _learn(
         self,
-        texts: list[str],
-        targets: np.ndarray,
-        weights: np.ndarray,
+        corpus: Corpus,
+        held: Corpus | None,
         *,
-        validation: tuple[list[str], np.ndarray] | None,
         epochs: int,
-        callbacks: Any,
+        callbacks: Sequence[keras.callbacks.Callback] | None,
         verbose: int | str,
         title: str,
     ) -> FitResult:
+        """Learns vocabulary, network and baseline from one corpus, and it alone."""
+        self.preprocessor_ = self._make_preprocessor().fit(corpus.texts)
         self._builder_args = {
             **{name: getattr(self, name) for name in _BUILDER_ARGS},
             "num_classes": len(self.classes_),
             "max_tokens": len(self.preprocessor_.vocabulary_),
         }
         self.model_ = self._build_model(**self._builder_args)
-        shown = None
-        if validation is not None:
-            ones = np.ones(len(validation[1]), np.float32)
-            shown = validation_batches(
-                self._buckets(validation[0]), validation[1], ones
-            )
-        return fit_model(
+        validation = None
+        if held is not None:
+            shown = self._buckets(held.texts)
+            validation = validation_batches(shown, held.targets, held.weights)
+        buckets = self._buckets(corpus.texts)
+        result = fit_model(
             self.model_,
-            training_batches(self._buckets(texts), targets, weights, self.seed),
+            training_batches(buckets, corpus.targets, corpus.weights, self.seed),
             epochs=epochs,
             seed=self.seed,
-            validation=shown,
+            validation=validation,
+            # Unlike the loss, it is exact over batches that are not equally full.
             monitor="val_log_loss",
             patience=self.patience,
             callbacks=callbacks,
             verbose=verbose,
             title=title,
+        )
+        self._linear = None
+        if self.baseline:
+            self._linear = fit_linear(corpus, self.preprocessor_, self.seed)
+        return result
+
+    def _make_preprocessor(self) -> TextPreprocessor:
+        return TextPreprocessor(
+            **{name: getattr(self, name) for name in _PREPROCESSOR_ARGS}
         )
 
     def _build_model(self, **arguments: Any) -> keras.Model:
@@ -369,45 +327,31 @@ class TextClassifier(SequenceEstimator):
             labels: Their labels.
 
         Returns:
-            `accuracy`, `f1_macro`, `f1` (by label), `log_loss`, `n`, and `baselines`:
+            `accuracy`, `f1_macro`, `f1_per_class`, `log_loss`, `n`, and `baselines`:
             the same of `majority` (the commonest training label) and of
             `tfidf_logreg`. The linear model is not saved: after `load` its entry is
             its score on the validation part of `fit`, marked `"on": "validation"`.
         """
         self._check_fitted()
-        texts, values = check_texts(texts), check_labels(labels)
-        if len(values) != len(texts):
-            raise ValueError(
-                "`texts` and `labels` must have the same length. "
-                f"Received: {len(texts)} texts, {len(values)} labels"
-            )
-        return self._score(texts, encode_labels(values, self.classes_))
+        strings, values = check_pairs(texts, labels)
+        return self._score(strings, encode_labels(values, self.classes_))
 
     def _score(self, texts: list[str], targets: np.ndarray) -> dict[str, Any]:
+        count, num_classes = len(texts), len(self.classes_)
+
         def scores(probabilities: np.ndarray) -> dict[str, Any]:
             return classification_scores(targets, probabilities, self.classes_)
 
-        majority = np.zeros((len(texts), len(self.classes_)))
-        majority[:, self._majority] = 1.0
+        majority = majority_probabilities(self._majority, count, num_classes)
         baselines = {"majority": scores(majority)}
         if self._linear is not None:
-            linear = linear_probabilities(self._linear, texts, len(self.classes_))
+            linear = linear_probabilities(self._linear, texts, num_classes)
             baselines["tfidf_logreg"] = scores(linear)
-        elif "tfidf_logreg" in getattr(self, "validation_", {}).get("baselines", {}):
+        elif "tfidf_logreg" in self.validation_.get("baselines", {}):
             stored = self.validation_["baselines"]["tfidf_logreg"]
             baselines["tfidf_logreg"] = {**stored, "on": "validation"}
         own = scores(self._probabilities(texts))
-        return {**own, "n": len(texts), "baselines": baselines}
-
-    def _verdict(self) -> str:
-        ours, baselines = self.validation_, self.validation_["baselines"]
-        rivals = {name: scores["accuracy"] for name, scores in baselines.items()}
-        best = max(rivals, key=lambda name: rivals[name])
-        verdict = "better than" if ours["accuracy"] > rivals[best] else "NO BETTER than"
-        return (
-            f"validation: accuracy {ours['accuracy']:.4f}, {verdict} {best}'s "
-            f"{rivals[best]:.4f} ({ours['n']} texts)"
-        )
+        return {**own, "n": count, "baselines": baselines}
 
     def plot(
         self,

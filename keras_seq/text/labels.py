@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_seq.text.texts import is_missing
+
 
 def check_labels(labels: Sequence[Any], name: str = "labels") -> list[Any]:
     """Returns labels as Python values of one type: str, int or bool.
@@ -13,12 +15,10 @@ def check_labels(labels: Sequence[Any], name: str = "labels") -> list[Any]:
         TypeError: If they are of another type or mixed.
         ValueError: If any is missing.
     """
-    if isinstance(labels, str | bytes):
+    if isinstance(labels, str | bytes) or not hasattr(labels, "__iter__"):
         raise TypeError(f"`{name}` must be a list of labels. Received: {labels!r}")
-    values = [getattr(v, "item", lambda v=v: v)() for v in labels]
-    missing = [
-        row for row, value in enumerate(values) if value is None or value != value
-    ]
+    values = [v.item() if isinstance(v, np.generic) else v for v in labels]
+    missing = [row for row, value in enumerate(values) if is_missing(value)]
     if missing:
         raise ValueError(
             f"`{name}` must not have missing values. Received None or NaN in "
@@ -33,24 +33,28 @@ def check_labels(labels: Sequence[Any], name: str = "labels") -> list[Any]:
     return values
 
 
-def learn_classes(values: Sequence[Any]) -> np.ndarray:
+def learn_classes(values: Sequence[Any], name: str = "labels") -> np.ndarray:
     """The distinct labels in order; needs at least two."""
     classes = np.array(sorted(set(values)))
     if len(classes) < 2:
         raise ValueError(
-            "`labels` must hold at least two classes. "
+            f"`{name}` must hold at least two classes. "
             f"Received only: {classes.tolist()}"
         )
     return classes
 
 
-def encode_labels(values: Sequence[Any], classes: np.ndarray) -> np.ndarray:
+def encode_labels(
+    values: Sequence[Any], classes: np.ndarray, name: str = "labels"
+) -> np.ndarray:
     """Class ids, int32; a label that is none of the classes raises ValueError."""
     known = {value: i for i, value in enumerate(classes.tolist())}
-    unknown = sorted({v for v in values if v not in known}, key=str)
+    # True equals 1 in a dict, so the type is looked at as well.
+    kind = type(classes[:1].tolist()[0])
+    unknown = [v for v in values if v not in known or type(v) is not kind]
     if unknown:
         raise ValueError(
-            "`labels` must be among the classes seen in `fit`, "
-            f"{classes.tolist()[:20]}. Received: {unknown[:5]}"
+            f"`{name}` must be among the classes seen in `fit`, "
+            f"{classes.tolist()[:20]}. Received: {list(dict.fromkeys(unknown))[:5]}"
         )
     return np.array([known[value] for value in values], dtype=np.int32)

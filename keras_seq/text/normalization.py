@@ -6,8 +6,9 @@ graph agree on every string, and a newer Python with a newer Unicode changes not
 
 import functools
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -40,6 +41,7 @@ _UNSPACED = (
 # Apostrophes join what they stand in ("don't" is one word), and variation selectors
 # choose a glyph, not a meaning.
 _IGNORED = {0x27, 0x2019, 0x02BC, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
+_ZERO_WIDTH_SPACE = 0x200B  # a format character that does end words, as in Khmer
 _CODE_POINTS = 0x110000
 
 
@@ -63,20 +65,38 @@ class CharacterTable:
         run = np.searchsorted(self.starts, code_point, side="right") - 1
         return int(self.classes[run])
 
-    def get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """JSON-able values and arrays that `from_state` takes."""
-        state = {"replacements": {str(k): v for k, v in self.replacements.items()}}
-        arrays = {"characters/starts": self.starts, "characters/classes": self.classes}
-        return state, arrays
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Arrays that `from_state` takes."""
+        return {
+            "characters/starts": self.starts,
+            "characters/classes": self.classes,
+            "characters/replaced": np.array(list(self.replacements), np.int32),
+            "characters/replacements": pack_strings(self.replacements.values()),
+        }
 
     @classmethod
-    def from_state(cls, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
+    def from_state(cls, arrays: dict[str, np.ndarray]) -> Self:
         """Rebuilds a table from `get_state`."""
+        replaced = arrays["characters/replaced"].tolist()
+        texts = unpack_strings(arrays["characters/replacements"])
         return cls(
-            {int(k): v for k, v in state["replacements"].items()},
+            dict(zip(replaced, texts, strict=True)),
             arrays["characters/starts"],
             arrays["characters/classes"],
         )
+
+
+def pack_strings(strings: Iterable[str]) -> np.ndarray:
+    """Strings without line breaks as one uint8 array: UTF-8, one a line.
+
+    A NumPy array of strings would give every string the room of the longest.
+    """
+    return np.frombuffer("\n".join(strings).encode(), np.uint8)
+
+
+def unpack_strings(packed: np.ndarray) -> list[str]:
+    """Takes `pack_strings` back."""
+    return packed.tobytes().decode().split("\n")
 
 
 @functools.cache
@@ -90,7 +110,7 @@ def unicode_table() -> CharacterTable:
         if category[0] == "Z" or category in ("Cc", "Cn", "Cs"):
             continue  # SPACE: separators, controls, unassigned, lone surrogates
         classes[code_point] = WORD if category[0] in "LMN" else SINGLE
-        if category == "Cf":
+        if category == "Cf":  # invisible inside words: joiners, soft hyphen, direction
             classes[code_point] = IGNORED
         normal = unicodedata.normalize("NFKC", character).lower()
         normal = unicodedata.normalize("NFKC", normal)
@@ -100,6 +120,7 @@ def unicode_table() -> CharacterTable:
         part = classes[first : last + 1]
         part[part == WORD] = SINGLE
     classes[sorted(_IGNORED)] = IGNORED
+    classes[_ZERO_WIDTH_SPACE] = SPACE
     changes = np.flatnonzero(np.diff(classes)) + 1
     starts = np.concatenate([[0], changes]).astype(np.int32)
     return CharacterTable(replacements, starts, classes[starts])

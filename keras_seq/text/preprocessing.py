@@ -11,7 +11,9 @@ from keras_seq.text.normalization import (
     SPLITS,
     CharacterTable,
     Splitter,
+    pack_strings,
     unicode_table,
+    unpack_strings,
 )
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
@@ -148,19 +150,17 @@ class TextPreprocessor:
 
     def get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """JSON-able values and arrays that `set_state` takes."""
-        characters, arrays = self._table.get_state()
         state = {
-            "characters": characters,
-            "vocabulary": self.vocabulary_,
             "max_length": self.max_length_,
             "bucket_lengths": self.bucket_lengths_,
         }
-        return state, arrays
+        arrays = {"vocabulary": pack_strings(self.vocabulary_)}
+        return state, {**arrays, **self._table.get_state()}
 
     def set_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
         """Takes over what another preprocessor learned."""
-        self._use(CharacterTable.from_state(state["characters"], arrays))
-        self._learn_vocabulary(state["vocabulary"])
+        self._use(CharacterTable.from_state(arrays))
+        self._learn_vocabulary(unpack_strings(arrays["vocabulary"]))
         self.max_length_ = state["max_length"]
         self.bucket_lengths_ = state["bucket_lengths"]
         return self

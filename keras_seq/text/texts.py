@@ -1,16 +1,22 @@
 """Checks of raw texts and weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a single value is None, NaN, NaT or pandas' NA."""
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def check_texts(texts: Sequence[str], name: str = "texts") -> list[str]:
     """Returns texts as a list of strings.
 
     Raises:
-        TypeError: If it is one string, or holds anything but strings.
+        TypeError: If it is one string, a table, or holds anything but strings.
         ValueError: If it is empty, or a text is missing (None, NaN).
     """
     if isinstance(texts, str | bytes):
@@ -18,13 +24,20 @@ def check_texts(texts: Sequence[str], name: str = "texts") -> list[str]:
             f"`{name}` must be a list of strings: pass a list, [text], for a single "
             f"one. Received: {texts[:60]!r}"
         )
+    # Iterating over a table gives its column names: strings, and never what is meant.
+    table = isinstance(texts, pd.DataFrame | Mapping)
+    if table or not hasattr(texts, "__iter__"):
+        raise TypeError(
+            f"`{name}` must be a list, an array or a Series of strings. "
+            f"Received: {type(texts).__name__}"
+        )
     values = list(texts)
     if not values:
         raise ValueError(f"`{name}` must hold at least one text. Received: none")
     wrong = [row for row, value in enumerate(values) if not isinstance(value, str)]
     if wrong:
         shown = {row: values[row] for row in wrong[:5]}
-        missing = all(v is None or v != v for v in shown.values())
+        missing = all(is_missing(value) for value in shown.values())
         rule = "must not have missing values" if missing else "must all be strings"
         kind: Any = ValueError if missing else TypeError
         raise kind(
@@ -43,5 +56,9 @@ def check_weights(weights: Sequence[float] | None, count: int) -> np.ndarray:
         raise ValueError(
             f"`sample_weight` must hold {count} finite numbers of at least 0. "
             f"Received: shape {array.shape}, least {array.min(initial=0):g}"
+        )
+    if not array.any():
+        raise ValueError(
+            "`sample_weight` must have a weight above 0. Received: zeros only"
         )
     return array

@@ -8,10 +8,13 @@ from sklearn.exceptions import NotFittedError
 
 import keras_seq
 from keras_seq import TextClassifier
+from keras_seq.text.corpus import Corpus, split_stratified
 
 pytestmark = pytest.mark.numeric
 
 SMALL = {"units": 6, "embedding_dim": 8, "epochs": 2, "batch_size": 16}
+# Quick to trace, for tests whose point is neither the network nor the refit.
+PLAIN = {**SMALL, "cell": "rnn", "bidirectional": False, "refit_full": False}
 
 
 def make_texts(count=120, seed=0):
@@ -75,9 +78,7 @@ def test_empty_and_unknown_texts_get_an_answer(fitted):
 def test_save_and_load_keep_answers_and_types(tmp_path, kind):
     texts, labels = make_texts(60)
     typed = [{"yes": kind(1), "no": kind(0)}[label] for label in labels]
-    if kind is str:
-        typed = labels
-    clf = TextClassifier(**SMALL).fit(texts, typed, verbose=0)
+    clf = TextClassifier(**PLAIN).fit(texts, typed, verbose=0)
     clf.save(tmp_path / "clf.kseq")
     twin = keras_seq.load(tmp_path / "clf.kseq")
     unseen = [*make_texts(30, seed=5)[0], "words never seen", ""]
@@ -88,16 +89,26 @@ def test_save_and_load_keep_answers_and_types(tmp_path, kind):
     assert {type(answer) for answer in answers} == {kind}
     assert twin.vocabulary_ == clf.vocabulary_
     assert twin.get_params() == clf.get_params()
+    assert twin.best_epoch_ == clf.best_epoch_
     pd.testing.assert_frame_equal(twin.history_, clf.history_)
-    scores = twin.evaluate(texts, typed)
-    assert scores["baselines"]["tfidf_logreg"]["on"] == "validation"
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru"])
-def test_structures_survive_a_save(tmp_path, cell):
-    clf = TextClassifier(
-        **{**SMALL, "units": (5, 4)}, num_layers=2, cell=cell, pooling="concat"
-    )
+def test_linear_model_is_not_saved_but_its_score_is(fitted, tmp_path):
+    texts, labels = make_texts(30, seed=6)
+    fitted.save(tmp_path / "clf.kseq")
+    twin = TextClassifier.load(tmp_path / "clf.kseq")
+    before, after = fitted.evaluate(texts, labels), twin.evaluate(texts, labels)
+    stored = after["baselines"].pop("tfidf_logreg")
+    assert stored.pop("on") == "validation"
+    assert stored == fitted.validation_["baselines"]["tfidf_logreg"]
+    assert "on" not in before["baselines"].pop("tfidf_logreg")
+    assert after["log_loss"] == pytest.approx(before.pop("log_loss"), abs=1e-6)
+    assert {k: v for k, v in after.items() if k != "log_loss"} == before
+
+
+def test_stacked_layers_survive_a_save(tmp_path):
+    structure = {"units": [5, 4], "num_layers": 2, "cell": "gru", "pooling": "concat"}
+    clf = TextClassifier(**{**PLAIN, **structure})
     texts, labels = make_texts(60)
     clf.fit(texts, labels, verbose=0).save(tmp_path / "clf.kseq")
     twin = TextClassifier.load(tmp_path / "clf.kseq")
@@ -106,20 +117,20 @@ def test_structures_survive_a_save(tmp_path, cell):
     )
 
 
-def test_same_seed_same_weights_zero_is_a_seed(fitted):
-    again = TextClassifier(**SMALL).fit(*make_texts(), verbose=0)
-    other = TextClassifier(**SMALL, seed=1).fit(*make_texts(), verbose=0)
-    for a, b in zip(fitted.model_.weights, again.model_.weights, strict=True):
+def test_same_seed_same_weights_zero_is_a_seed():
+    weights = []
+    for seed in (0, 0, 1):
+        clf = TextClassifier(**{**PLAIN, "refit_full": True}, seed=seed)
+        weights.append(clf.fit(*make_texts(60), verbose=0).model_.get_weights())
+    for a, b in zip(weights[0], weights[1], strict=True):
         np.testing.assert_array_equal(a, b)
-    assert not np.allclose(
-        fitted.model_.get_weights()[0], other.model_.get_weights()[0]
-    )
+    assert not np.allclose(weights[0][0], weights[2][0])
 
 
 def test_accepts_series_and_arrays():
     texts, labels = make_texts(60)
     frame = pd.DataFrame({"text": texts, "label": pd.Categorical(labels)})
-    clf = TextClassifier(**SMALL).fit(frame["text"], frame["label"], verbose=0)
+    clf = TextClassifier(**PLAIN).fit(frame["text"], frame["label"], verbose=0)
     np.testing.assert_array_equal(
         clf.predict(np.array(texts[:5])), clf.predict(tuple(texts[:5]))
     )
@@ -127,7 +138,7 @@ def test_accepts_series_and_arrays():
 
 def test_validation_data_is_used_as_given():
     texts, labels = make_texts(80)
-    clf = TextClassifier(**SMALL).fit(
+    clf = TextClassifier(**PLAIN).fit(
         texts[:60], labels[:60], validation_data=(texts[60:], labels[60:]), verbose=0
     )
     assert clf.validation_["n"] == 20
@@ -139,12 +150,14 @@ def test_validation_data_is_used_as_given():
 
 def test_validation_does_not_reach_the_vocabulary():
     texts, labels = make_texts(80)
-    clf = TextClassifier(**SMALL, refit_full=False)
+    clf = TextClassifier(**PLAIN)
     marked = [f"{text} only{index}" for index, text in enumerate(texts)]
     clf.fit(marked, labels, verbose=0)
     known = sum(word.startswith("only") for word in clf.vocabulary_)
     assert known == 72
-    refitted = TextClassifier(**SMALL).fit(marked, labels, verbose=0)
+    refitted = TextClassifier(**{**PLAIN, "refit_full": True}).fit(
+        marked, labels, verbose=0
+    )
     assert sum(word.startswith("only") for word in refitted.vocabulary_) == 80
 
 
@@ -153,7 +166,7 @@ def test_sample_weight_of_zero_leaves_a_text_out():
     validation = make_texts(20, seed=8)
     wrong = [*labels, *["yes" if label == "no" else "no" for label in labels]]
     weights = [1.0] * 60 + [0.0] * 60
-    options = {**SMALL, "epochs": 20, "learning_rate": 0.02, "baseline": False}
+    options = {**PLAIN, "epochs": 20, "learning_rate": 0.02, "baseline": False}
     clf = TextClassifier(**options, patience=20)
     clf.fit(
         [*texts, *texts],
@@ -167,15 +180,44 @@ def test_sample_weight_of_zero_leaves_a_text_out():
 
 def test_class_with_one_example_is_trained_on():
     texts, labels = make_texts(40)
-    clf = TextClassifier(**SMALL)
-    clf.fit([*texts, "a lone example"], [*labels, "lone"], verbose=0)
+    clf = TextClassifier(**PLAIN)
+    with pytest.warns(UserWarning, match=r"trained on and not validated: \['lone'\]"):
+        clf.fit([*texts, "a lone example"], [*labels, "lone"], verbose=0)
     assert clf.classes_.tolist() == ["lone", "no", "yes"]
     assert clf.validation_["n"] == 4
 
 
+def test_copies_of_a_text_stay_on_one_side():
+    texts, labels = make_texts(40)
+    corpus = Corpus(texts * 3, np.arange(120) % 2, np.ones(120, np.float32))
+    training, held = split_stratified(corpus, np.array(["no", "yes"]), 0.2, seed=0)
+    assert len(held.texts) + len(training.texts) == 120
+    assert len(held.texts) >= 3 * 8 and not set(held.texts) & set(training.texts)
+
+
+def test_validation_part_is_stratified():
+    targets = np.repeat([0, 1, 2], [700, 200, 100])
+    texts = [f"text {index}" for index in range(1000)]
+    corpus = Corpus(texts, targets, np.ones(1000, np.float32))
+    training, held = split_stratified(corpus, np.array(list("abc")), 0.1, seed=0)
+    np.testing.assert_array_equal(np.bincount(held.targets), [70, 20, 10])
+    np.testing.assert_array_equal(np.bincount(training.targets), [630, 180, 90])
+
+
+def test_bad_validation_data():
+    cases = [
+        ((TEXTS, LABELS[:3]), r"validation_data\[0\]` and `validation_data\[1\]` must"),
+        ((["a"], ["maybe"]), r"validation_data\[1\]` must be among the classes"),
+        (TEXTS, r"must be a pair, \(texts, labels\)"),
+    ]
+    for data, message in cases:
+        with pytest.raises(ValueError, match=message):
+            TextClassifier(**PLAIN).fit(TEXTS, LABELS, validation_data=data, verbose=0)
+
+
 def test_report_says_when_the_network_loses(capsys):
     texts, labels = make_texts(60)
-    TextClassifier(**SMALL).fit(texts, labels)
+    TextClassifier(**PLAIN).fit(texts, labels)
     out = capsys.readouterr().out
     assert "validation: accuracy" in out and "fit: epoch 2/2" in out
     assert "better than" in out or "NO BETTER than" in out
@@ -196,11 +238,17 @@ TEXTS, LABELS = make_texts(20)
         (TEXTS, ["x"] * 20, ValueError, r"two classes. Received only: \['x'\]"),
         (TEXTS, [None] * 20, ValueError, "None or NaN in 20 rows"),
         (["a", "b"], ["x", "y"], ValueError, "too few to hold a stratified part"),
+        (["a"] * 20, ["x", "y"] * 10, ValueError, "Received: 1 distinct texts"),
+        (pd.Series(["a", pd.NA]), ["x", "y"], ValueError, "missing values. 1 of 2"),
+        (TEXTS, [*LABELS[:-1], pd.NA], ValueError, "in 1 rows, the first: \\[19\\]"),
+        (pd.DataFrame({"text": TEXTS}), LABELS, TypeError, "Received: DataFrame"),
+        (None, LABELS, TypeError, "Received: NoneType"),
+        (TEXTS, None, TypeError, "`labels` must be a list of labels. Received: None"),
     ],
 )
 def test_bad_input(texts, labels, error, message):
     with pytest.raises(error, match=message):
-        TextClassifier(**SMALL).fit(texts, labels, verbose=0)
+        TextClassifier(**PLAIN).fit(texts, labels, verbose=0)
 
 
 def test_bad_input_to_a_fitted_one(fitted):
@@ -227,12 +275,33 @@ def test_bad_input_to_a_fitted_one(fitted):
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        TextClassifier(**{**SMALL, **arguments}).fit(TEXTS, LABELS, verbose=0)
+        TextClassifier(**{**PLAIN, **arguments}).fit(TEXTS, LABELS, verbose=0)
 
 
-def test_bad_sample_weight():
-    with pytest.raises(ValueError, match="`sample_weight` must hold 20 finite"):
-        TextClassifier().fit(TEXTS, LABELS, sample_weight=[1.0, 2.0], verbose=0)
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1.0, 2.0], "must hold 20 finite.*shape \\(2,\\)"),
+        ([-1.0] * 20, "least -1"),
+        ([0.0] * 20, "zeros only"),
+    ],
+)
+def test_bad_sample_weight(weights, message):
+    with pytest.raises(ValueError, match=message):
+        TextClassifier().fit(TEXTS, LABELS, sample_weight=weights, verbose=0)
+
+
+def test_what_comes_later_is_refused():
+    with pytest.raises(ValueError, match="`checkpoint` is not available"):
+        TextClassifier().fit(TEXTS, LABELS, checkpoint="folder")
+
+
+def test_plot_draws_training_or_confusion(fitted):
+    assert fitted.plot().get_xlabel()
+    texts, labels = make_texts(30, seed=7)
+    right = np.mean(fitted.predict(texts) == np.array(labels))
+    title = fitted.plot(texts, labels).get_title()
+    assert title == f"Accuracy {right:.1%} of 30 examples"
 
 
 def test_misspelt_argument_is_suggested():

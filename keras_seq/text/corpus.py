@@ -1,0 +1,87 @@
+"""Corpus: texts with their class ids and weights."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from keras_seq.text.labels import check_labels
+from keras_seq.text.texts import check_texts
+from keras_seq.training.runtime import derive_seed
+
+
+class Corpus(NamedTuple):
+    """Texts, class ids (int32) and weights (float32), row by row."""
+
+    texts: list[str]
+    targets: np.ndarray
+    weights: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Self:
+        """The given rows."""
+        texts = [self.texts[row] for row in rows]
+        return type(self)(texts, self.targets[rows], self.weights[rows])
+
+
+def check_pairs(
+    texts: Sequence[str],
+    labels: Sequence[Any],
+    names: tuple[str, str] = ("texts", "labels"),
+) -> tuple[list[str], list[Any]]:
+    """Checks texts and labels, and that there are as many of both."""
+    strings, values = check_texts(texts, names[0]), check_labels(labels, names[1])
+    if len(values) != len(strings):
+        raise ValueError(
+            f"`{names[0]}` and `{names[1]}` must have the same length. "
+            f"Received: {len(strings)} texts, {len(values)} labels"
+        )
+    return strings, values
+
+
+def split_stratified(
+    corpus: Corpus, classes: np.ndarray, share: float, seed: int
+) -> tuple[Corpus, Corpus]:
+    """Parts to train and to validate on, each class with about the same share.
+
+    Copies of a text stay together, else validation would ask what training told. A
+    class with a single text is trained on and, after a warning, not validated.
+
+    Args:
+        corpus: All that may be used.
+        classes: Labels by class id.
+        share: Of the distinct texts to validate on; at least one of each class is.
+        seed: Of the drawing.
+
+    Raises:
+        ValueError: If there are too few texts.
+    """
+    text_id, _ = pd.factorize(np.array(corpus.texts, dtype=object))
+    _, first = np.unique(text_id, return_index=True)
+    targets = corpus.targets[first]  # of each distinct text
+    counts = np.bincount(targets, minlength=len(classes))
+    common = np.flatnonzero(counts[targets] > 1)
+    num_classes = int((counts > 1).sum())
+    size = max(round(share * len(targets)), num_classes)
+    if num_classes == 0 or size > len(common) - num_classes:
+        raise ValueError(
+            "`texts` are too few to hold a stratified part back for validation: give "
+            f"`validation_data`. Received: {len(targets)} distinct texts of "
+            f"{len(classes)} classes"
+        )
+    if (counts < 2).any():
+        warnings.warn(
+            "These classes have a single text, which is trained on and not validated: "
+            f"{classes[counts < 2].tolist()[:5]}",
+            stacklevel=4,
+        )
+    _, drawn = train_test_split(
+        common,
+        test_size=size,
+        stratify=targets[common],
+        random_state=derive_seed(seed, "validation"),
+    )
+    held = np.isin(text_id, drawn)
+    return corpus.take(np.flatnonzero(~held)), corpus.take(np.flatnonzero(held))
