@@ -22,7 +22,7 @@ def test_sms_spam_beats_the_published_scores():
         for seed in range(3)
     ]
     assert np.mean([s["accuracy"] for s in scores]) >= 0.983
-    assert np.mean([s["f1"]["spam"] for s in scores]) >= 0.943
+    assert np.mean([s["f1_per_class"]["spam"] for s in scores]) >= 0.943
 
 
 def test_aus_retail_beats_seasonal_naive():
