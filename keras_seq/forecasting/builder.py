@@ -172,18 +172,10 @@ def build_forecaster(
     check_integer("num_future", num_future, 0)
     check_choice("point", point, ("median",))
     check_choice("scaling", scaling, SCALINGS)
-    check_integer("season_length", season_length, 1)
     check_rate("dropout", dropout)
-    if season_length > lookback:
-        raise ValueError(
-            "`season_length` must not exceed `lookback`. "
-            f"Received: {season_length=}, {lookback=}"
-        )
-    if bidirectional not in (False, "auto"):
-        raise ValueError(
-            "`bidirectional` must be 'auto' or False for forecasting, since the "
-            f"backward direction needs the future. Received: {bidirectional=}"
-        )
+    check_number("learning_rate", learning_rate, above=0)
+    _check_season(season_length, lookback)
+    _check_direction(bidirectional)
     refuse_unavailable(
         {
             "num_past": (num_past, 0),
@@ -195,21 +187,21 @@ def build_forecaster(
             "batch_size": (batch_size, None),
         }
     )
-    check_number("learning_rate", learning_rate, above=0)
     clipping = resolve_clipping(global_clipnorm, clipnorm, clipvalue)
     levels = check_quantiles(sorted({*check_quantiles(quantiles), 0.5}))
     with seeded(seed):
-        target = keras.Input((lookback,), name="target")
-        inputs = {"target": target}
-        scaled, observed, location, scale = WindowScaler(scaling, name="scaler")(target)
-        change = _seasonal_change(scaled, observed, season_length)
-        # (batch, lookback, 3)
-        steps = ops.stack([scaled, observed, change], axis=-1)
+        inputs = {"target": keras.Input((lookback,), name="target")}
+        known = None
         if num_future:
-            inputs["future"] = keras.Input(
-                (lookback + horizon, num_future), name="future"
-            )
+            width = (lookback + horizon, num_future)
+            inputs["future"] = keras.Input(width, name="future")
             known = _zero_missing(inputs["future"])
+        scaler = WindowScaler(scaling, name="scaler")
+        scaled, observed, location, scale = scaler(inputs["target"])
+        change = _seasonal_change(scaled, observed, season_length)
+        # (batch, lookback, 3 + num_future)
+        steps = ops.stack([scaled, observed, change], axis=-1)
+        if known is not None:
             steps = ops.concatenate([steps, known[:, :lookback]], axis=-1)
         encoder = RecurrentEncoder(
             units,
@@ -222,23 +214,18 @@ def build_forecaster(
             name="encoder",
         )
         context = encoder(steps)[:, -1]  # (batch, units)
-        noise = ops.log(1e-3 + ops.mean(ops.abs(change), axis=1, keepdims=True))
-        rough = ops.log(
-            1e-3
-            + ops.mean(ops.abs(change[:, 1:] - change[:, :-1]), axis=1, keepdims=True)
-        )
-        context = ops.concatenate([context, noise, rough], axis=-1)
         context = keras.layers.Dropout(dropout, name="dropout")(context)
+        context = ops.concatenate([context, _log_noise(change)], axis=-1)
         decoded = keras.layers.Dense(horizon * DECODER_UNITS, name="decoder")(context)
         decoded = ops.reshape(decoded, (-1, horizon, DECODER_UNITS))
-        if num_future:
+        if known is not None:
             decoded = decoded + keras.layers.Dense(
                 DECODER_UNITS, use_bias=False, name="future_decoder"
             )(known[:, lookback:])
         linear = keras.layers.Dense(horizon, kernel_initializer="zeros", name="linear")
         center = _repeat_season(scaled, season_length, horizon) + linear(scaled)
-        quantile_head = QuantileHead(levels, name="quantiles")
-        forecast = quantile_head(center, ops.relu(decoded))
+        head = QuantileHead(levels, name="quantiles")
+        forecast = head(center, ops.relu(decoded))  # (batch, horizon, quantiles)
         outputs = WindowUnscaler(scaling, name="unscaler")(forecast, location, scale)
         model = ForecastModel(inputs, outputs, name="forecaster")
     rate: Any = learning_rate
@@ -250,6 +237,34 @@ def build_forecaster(
         jit_compile=keras.backend.backend() == "jax",
     )
     return model
+
+
+def _check_season(season_length: int, lookback: int) -> None:
+    check_integer("season_length", season_length, 1)
+    if season_length > lookback:
+        raise ValueError(
+            "`season_length` must not exceed `lookback`. "
+            f"Received: {season_length=}, {lookback=}"
+        )
+
+
+def _check_direction(bidirectional: bool | str) -> None:
+    if bidirectional not in (False, "auto"):
+        raise ValueError(
+            "`bidirectional` must be 'auto' or False for forecasting, since the "
+            f"backward direction needs the future. Received: {bidirectional=}"
+        )
+
+
+def _log_noise(change: Tensor) -> Tensor:
+    """How far seasons differ, and how jumpily: `(batch, lookback)` -> `(batch, 2)`.
+
+    The width of the intervals depends on it, and a recurrence learns averages of
+    absolute values slowly.
+    """
+    jumps = change[:, 1:] - change[:, :-1]
+    sizes = [ops.mean(ops.abs(x), axis=1) for x in (change, jumps) if x.shape[1]]
+    return ops.log(1e-3 + ops.stack(sizes, axis=-1))
 
 
 def _zero_missing(values: Tensor) -> Tensor:

@@ -1,13 +1,131 @@
 """From windows to batches, and from a network back to numbers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 
+from keras_seq.errors import check_integer
+from keras_seq.forecasting.builder import build_forecaster
+from keras_seq.forecasting.scores import finite_mean, naive_scale, repeat_season
 from keras_seq.forecasting.windows import Split, Windows, WindowSource
-from keras_seq.training.fit import Batches
+from keras_seq.training.fit import Batches, fit_model
 from keras_seq.training.runtime import derive_seed
+
+STEPS_PER_EPOCH = 50
+# Without a validation part nothing tells when to stop, and short series overfit soon.
+SHORT_SERIES_STEPS = 200
+# How far validation wanders between checks without meaning anything, relatively.
+NOISE = 0.02
+
+
+def train(
+    builder_args: dict[str, Any],
+    source: WindowSource,
+    split: Split,
+    *,
+    steps: int,
+    batch_size: int | str,
+    patience: int,
+    seed: int,
+    callbacks: Sequence[keras.callbacks.Callback] | None,
+    verbose: int | str,
+    title: str,
+) -> tuple[keras.Model, pd.DataFrame]:
+    """Builds a network and trains it on random windows.
+
+    Args:
+        builder_args: Of `build_forecaster`.
+        source: Windows.
+        split: Origins; where it holds validation windows, training may stop early
+            and the best weights are kept.
+        steps: Upper limit, rounded up to whole epochs of 50.
+        batch_size: Windows per step, or `"auto"`.
+        patience: Epochs without improvement before training stops.
+        seed: Of weights, batches and dropout.
+        callbacks: More Keras callbacks.
+        verbose: 0 is silent.
+        title: Stands before the progress.
+
+    Returns:
+        The model, and its history: one row per epoch, `step`, losses, `seconds`.
+    """
+    per_epoch = min(STEPS_PER_EPOCH, steps)
+    epochs = -(-steps // per_epoch)
+    model = build_forecaster(**builder_args, decay_steps=epochs * per_epoch)
+    learn_floor(model, source, split, seed)
+    batch_size = choose_batch_size(split) if batch_size == "auto" else batch_size
+    check_integer("batch_size", batch_size, 1)
+    result = fit_model(
+        model,
+        training_batches(source, split, int(batch_size), per_epoch, seed),
+        epochs=epochs,
+        seed=seed,
+        validation=validation_batches(source, split) if len(split.series) else None,
+        monitor="val_pinball",
+        patience=patience,
+        callbacks=callbacks,
+        verbose=verbose,
+        title=title,
+    )
+    history = result.history
+    history.insert(0, "step", history.pop("epoch") * per_epoch)
+    return model, history
+
+
+def choose_batch_size(split: Split) -> int:
+    """A quarter of the training windows, from 32 to 256, a power of two."""
+    windows = int(np.maximum(split.high - split.low + 1, 0).sum())
+    return min(256, max(32, 1 << ((windows // 4) | 1).bit_length() - 1))
+
+
+def choose_step(history: pd.DataFrame) -> int:
+    """The longest training whose validation is as good as the best, nearly.
+
+    The learning rate falls along a cosine, so the validation of a middle step, where
+    the rate is high, is noise around a slowly falling line; where more steps harm,
+    they harm by more than that noise.
+    """
+    loss = history["val_pinball"]
+    good = loss <= (1 + NOISE) * loss.min()
+    return int(history["step"][good].max())
+
+
+def validate(
+    model: keras.Model, source: WindowSource, split: Split, season_length: int
+) -> dict[str, float]:
+    """Scores a network on the validation windows, beside seasonal naive.
+
+    Returns:
+        `pinball`, in scaled space; `mae`, in the unit of the target; `mase`, and
+        `mase_naive`, the same of the seasonal naive forecast.
+    """
+    batches = validation_batches(source, split)
+    forecasts = forecast(model, source, split.series, split.origins)
+    windows = source.gather(split.series, split.origins)
+    actual = windows.target + windows.shift[:, None]
+    reachable = season_length if season_length <= source.spec.lookback else 1
+    naive = repeat_season(windows, reachable)
+    scale = naive_scale(source.panel, season_length, split.end)[split.series, None]
+    middle = model.quantiles.index(0.5)
+    error = np.abs(forecasts[:, :, middle] - actual)
+    return {
+        "pinball": float(
+            model.evaluate(batches, verbose=0, return_dict=True)["pinball"]
+        ),
+        "mae": finite_mean(error),
+        "mase": finite_mean(error / scale),
+        "mase_naive": finite_mean(np.abs(naive - actual) / scale),
+    }
+
+
+def verdict(validation: dict[str, float]) -> str:
+    """Says in a line whether the network beat the seasonal naive forecast."""
+    ours, naive = validation["mase"], validation["mase_naive"]
+    word = "better than" if ours < naive else "NO BETTER than"
+    return f"validation: MASE {ours:.3f}, {word} seasonal naive's {naive:.3f}"
 
 
 def model_inputs(windows: Windows) -> dict[str, np.ndarray]:
@@ -34,7 +152,9 @@ def training_batches(
     return Batches(steps_per_epoch, get_batch, endless=True)
 
 
-def validation_batches(source: WindowSource, split: Split, batch_size: int) -> Batches:
+def validation_batches(
+    source: WindowSource, split: Split, batch_size: int = 512
+) -> Batches:
     """The validation windows in order; the last batch is filled with NaN targets."""
     count = len(split.series)
 

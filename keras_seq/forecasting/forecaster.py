@@ -24,28 +24,16 @@ from keras_seq.forecasting.frames import (
     level_quantiles,
 )
 from keras_seq.forecasting.panel import Columns, Panel, make_panel
-from keras_seq.forecasting.scores import (
-    finite_mean,
-    naive_scale,
-    repeat_season,
-    score,
-    seasonal_naive,
-)
+from keras_seq.forecasting.scores import score, seasonal_naive
 from keras_seq.forecasting.windows import (
     Split,
     WindowSource,
     WindowSpec,
+    choose_lookback,
     split_origins,
 )
 from keras_seq.layers.scaling import LOCATION_INVARIANT, SCALINGS
 from keras_seq.training.estimator import SequenceEstimator
-from keras_seq.training.fit import FitResult, fit_model
-
-STEPS_PER_EPOCH = 50
-# How far validation wanders between checks without meaning anything, relatively.
-NOISE = 0.02
-# Without a validation part nothing tells when to stop, and short series overfit soon.
-SHORT_SERIES_STEPS = 200
 
 # Saved as they are; what follows from them is settled again on load.
 _LEARNED = (
@@ -227,27 +215,44 @@ class Forecaster(SequenceEstimator):
     def _fit_panel(
         self, panel: Panel, callbacks: Any = None, verbose: int | str = "auto"
     ) -> Self:
+        self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half done
         self._resolve(panel)
         source = WindowSource(panel, self._spec)
-        split = split_origins(panel.lengths, self._spec, validation=True)
         everything = split_origins(panel.lengths, self._spec, validation=False)
-        self.validation_ = {}
-        if len(split.series):
-            result = self._train(source, split, self._limit, callbacks, verbose, "fit")
-            self.validation_ = {
-                "pinball": float(result.history["val_pinball"].min()),
-                **self._validate(source, split, verbose),
-            }
-            self.history_ = result.history
-            self.best_step_ = self._choose_step()
+        held_out = split_origins(panel.lengths, self._spec, validation=True)
+        limit = 1000 if self.max_steps == "auto" else self.max_steps
+        limit = check_integer("max_steps", limit, 1)
+
+        def train(split: Split, steps: int, title: str) -> tuple[keras.Model, Any]:
+            return fitting.train(
+                self._builder_args,
+                source,
+                split,
+                steps=steps,
+                batch_size=self.batch_size,
+                patience=self.patience,
+                seed=self.seed,
+                callbacks=callbacks,
+                verbose=verbose,
+                title=title,
+            )
+
+        if len(held_out.series):
+            model, self.history_ = train(held_out, limit, "fit")
+            self.best_step_ = fitting.choose_step(self.history_)
+            self.validation_ = fitting.validate(
+                model, source, held_out, self.season_length_
+            )
+            if verbose:
+                print(fitting.verdict(self.validation_))
             if self.refit_full:
-                steps = self.best_step_
-                self._train(source, everything, steps, callbacks, verbose, "refit")
+                model, _ = train(everything, self.best_step_, "refit")
         else:  # every series is too short to hold some of it back
-            steps = min(self._limit, SHORT_SERIES_STEPS)
-            result = self._train(source, everything, steps, callbacks, verbose, "fit")
-            self.history_, self.best_step_ = result.history, steps
+            self.best_step_ = min(limit, fitting.SHORT_SERIES_STEPS)
+            model, self.history_ = train(everything, self.best_step_, "fit")
+            self.validation_ = {}
         self._tail = panel.tail(max(self.lookback_, self.season_length_))
+        self.model_ = model
         return self
 
     @property
@@ -255,45 +260,6 @@ class Forecaster(SequenceEstimator):
         """The last stamp of each series in `fit`, indexed by id."""
         self._check_fitted()
         return self._tail.last_stamps()
-
-    def _validate(
-        self, source: WindowSource, split: Split, verbose: int | str
-    ) -> dict[str, float]:
-        """Scores the network on the validation windows, in the target's unit."""
-        forecasts = fitting.forecast(self.model_, source, split.series, split.origins)
-        windows = source.gather(split.series, split.origins)
-        actual = windows.target + windows.shift[:, None]
-        naive = repeat_season(windows, self._builder_args["season_length"])
-        scale = naive_scale(source.panel, self.season_length_, split.end)[split.series]
-        errors = np.abs(forecasts[:, :, self.quantiles_.index(0.5)] - actual)
-        mase, naive_mase = (
-            finite_mean(error / scale[:, None])
-            for error in (errors, np.abs(naive - actual))
-        )
-        if verbose:
-            verdict = "better than" if mase < naive_mase else "NO BETTER than"
-            print(
-                f"validation: MASE {mase:.3f}, {verdict} seasonal naive's "
-                f"{naive_mase:.3f}"
-            )
-        return {"mae": finite_mean(errors), "mase": mase, "mase_naive": naive_mase}
-
-    def _choose_step(self) -> int:
-        """The longest training whose validation is as good as the best, nearly.
-
-        The learning rate falls along a cosine, so the validation of a middle step,
-        where the rate is high, is noise around a slowly falling line; where more
-        steps harm, they harm by more than that noise.
-        """
-        loss = self.history_["val_pinball"]
-        good = loss <= (1 + NOISE) * loss.min()
-        return int(self.history_["step"][good].max())
-
-    @property
-    def _limit(self) -> int:
-        if self.max_steps == "auto":
-            return 1000
-        return check_integer("max_steps", self.max_steps, 1)
 
     def _resolve(self, panel: Panel) -> None:
         """Checks the arguments and settles those left to `"auto"`."""
@@ -318,7 +284,12 @@ class Forecaster(SequenceEstimator):
         else:
             self.season_length_ = check_integer("season_length", self.season_length, 1)
         self.scaling_ = "standard" if self.scaling == "auto" else self.scaling
-        self.lookback_ = self._choose_lookback(panel.lengths)
+        if self.lookback == "auto":
+            self.lookback_ = choose_lookback(
+                panel.lengths, self.season_length_, self.horizon
+            )
+        else:
+            self.lookback_ = check_integer("lookback", self.lookback, 1)
         usable = self.season_length_ if self.season_length_ <= self.lookback_ else 1
         self._settle()
         self._builder_args = {
@@ -328,55 +299,6 @@ class Forecaster(SequenceEstimator):
             "scaling": self.scaling_,
             "num_future": WindowSource(panel, self._spec).num_features,
         }
-
-    def _choose_lookback(self, lengths: np.ndarray) -> int:
-        if self.lookback != "auto":
-            return check_integer("lookback", self.lookback, 1)
-        season = self.season_length_
-        wanted = max(12, 2 * season, min(4 * season, 36))
-        # Beyond what most series can fill, the network starves.
-        fillable = int(np.quantile(lengths, 0.25)) - self.horizon
-        return max(min(wanted, fillable), min(wanted, self.horizon, 4), 1)
-
-    def _train(
-        self,
-        source: WindowSource,
-        split: Split,
-        steps: int,
-        callbacks: Any,
-        verbose: int | str,
-        title: str,
-    ) -> FitResult:
-        per_epoch = min(STEPS_PER_EPOCH, steps)
-        epochs = -(-steps // per_epoch)
-        batch_size = self._choose_batch_size(split)
-        self.model_ = self._build_model(
-            **self._builder_args, decay_steps=epochs * per_epoch
-        )
-        fitting.learn_floor(self.model_, source, split, self.seed)
-        validation = None
-        if len(split.series):
-            validation = fitting.validation_batches(source, split, 512)
-        result = fit_model(
-            self.model_,
-            fitting.training_batches(source, split, batch_size, per_epoch, self.seed),
-            epochs=epochs,
-            seed=self.seed,
-            validation=validation,
-            monitor="val_pinball",
-            patience=self.patience,
-            callbacks=callbacks,
-            verbose=verbose,
-            title=title,
-        )
-        result.history.insert(0, "step", result.history.pop("epoch") * per_epoch)
-        return result
-
-    def _choose_batch_size(self, split: Split) -> int:
-        if self.batch_size != "auto":
-            return check_integer("batch_size", self.batch_size, 1)
-        windows = int(np.maximum(split.high - split.low + 1, 0).sum())
-        return int(min(256, max(32, 2 ** int(np.log2(max(windows // 4, 1))))))
 
     def _build_model(self, **arguments: Any) -> keras.Model:
         return build_forecaster(**arguments)

@@ -136,6 +136,19 @@ class Split:
     origins: np.ndarray
 
 
+def choose_lookback(lengths: np.ndarray, season_length: int, horizon: int) -> int:
+    """Two to four seasons, but no more than three of four series can fill.
+
+    Args:
+        lengths: int64, `(num_series,)`.
+        season_length: Steps in a season.
+        horizon: Steps to forecast.
+    """
+    wanted = max(12, 2 * season_length, min(4 * season_length, 36))
+    fillable = int(np.quantile(lengths, 0.25)) - horizon
+    return max(min(wanted, fillable), min(wanted, horizon, 4), 1)
+
+
 def split_origins(
     lengths: np.ndarray, spec: WindowSpec, validation: bool, max_windows: int = 2048
 ) -> Split:

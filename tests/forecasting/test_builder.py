@@ -1,0 +1,165 @@
+"""The forecasting network: a loss in scaled space, quantiles in order, no traps."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_seq import build_forecaster
+
+pytestmark = pytest.mark.numeric
+
+OPTIONS = {"lookback": 8, "horizon": 3, "units": 4, "quantiles": (0.1, 0.5, 0.9)}
+
+
+def make_model(**arguments):
+    return build_forecaster(**{**OPTIONS, "seed": 0, **arguments})
+
+
+def make_windows(count=6, seed=0):
+    random = np.random.default_rng(seed)
+    target = (20 + random.normal(size=(count, 8))).astype("float32")
+    target[0, :5] = np.nan
+    return {"target": target}, (20 + random.normal(size=(count, 3))).astype("float32")
+
+
+def stir(model, seed=1):
+    """Random weights in place of the head's zeros, which would hide mistakes."""
+    random = np.random.default_rng(seed)
+    for weight in model.trainable_weights:
+        weight.assign(random.normal(size=weight.shape) / 3)
+    return model
+
+
+def slow_pinball(model, inputs, actual):
+    """The documented loss, one number at a time."""
+    forecasts = np.asarray(model(inputs), np.float64)
+    total, count = 0.0, 0
+    for window, row, outputs in zip(inputs["target"], actual, forecasts, strict=True):
+        scale = np.nanmean(np.abs(window))
+        for step, value in enumerate(row):
+            if np.isnan(value):
+                continue
+            for level, output in zip(model.quantiles, outputs[step], strict=True):
+                error = (value - output) / scale
+                total += 2 * max(level * error, (level - 1) * error)
+            count += 1
+    return total / (count * len(model.quantiles))
+
+
+def test_loss_is_the_pinball_of_scaled_errors():
+    model = stir(make_model(scaling="mean_abs"))
+    inputs, actual = make_windows()
+    actual[1, 2] = actual[3] = np.nan
+    expected = slow_pinball(model, inputs, actual)
+    scores = model.evaluate(inputs, actual, verbose=0, batch_size=6, return_dict=True)
+    assert scores["loss"] == pytest.approx(expected, rel=1e-4)
+    assert scores["pinball"] == pytest.approx(expected, rel=1e-4)
+    # in batches of different numbers of targets the metric stays exact
+    scores = model.evaluate(inputs, actual, verbose=0, batch_size=4, return_dict=True)
+    assert scores["pinball"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("scaling", ["mean_abs", "standard", "log"])
+def test_every_series_weighs_the_same(scaling):
+    model = stir(make_model(scaling=scaling))
+    inputs, actual = make_windows()
+    one = model.evaluate(inputs, actual, verbose=0)
+    large = {"target": 1000 * inputs["target"]}
+    np.testing.assert_allclose(
+        one, model.evaluate(large, 1000 * actual, verbose=0), rtol=1e-3
+    )
+    np.testing.assert_allclose(
+        model(large), 1000 * np.asarray(model(inputs)), rtol=1e-3
+    )
+
+
+def test_outliers_and_missing_targets_keep_the_weights_finite():
+    model = make_model(scaling="standard")
+    inputs, actual = make_windows()
+    actual[0], actual[1] = np.nan, 1e30
+    inputs["target"][2] = np.nan  # a window without any value
+    inputs["target"][3] = 0.0
+    history = model.fit(inputs, actual, epochs=3, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert history["loss"][0] < 50  # errors are bounded
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+    assert np.isfinite(model(inputs)).all()
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("scaling", ["mean_abs", "standard", "log", "none"])
+def test_quantiles_are_in_order(cell, scaling):
+    model = stir(make_model(cell=cell, scaling=scaling, num_future=2, season_length=4))
+    inputs, _ = make_windows(32)
+    inputs["future"] = np.random.default_rng(3).normal(size=(32, 11, 2))
+    output = np.asarray(model(inputs))
+    assert output.shape == (32, 3, 3)
+    assert (np.diff(output, axis=-1) >= 0).all()
+
+
+def test_starts_at_the_seasonal_naive_forecast():
+    inputs, _ = make_windows()
+    output = np.asarray(make_model(season_length=2)(inputs))[..., 1]
+    expected = inputs["target"][:, [-2, -1, -2]]
+    np.testing.assert_allclose(output, expected, rtol=1e-4)
+
+
+def test_the_median_is_always_there():
+    model = make_model(quantiles=(0.2, 0.8))
+    assert model.quantiles == (0.2, 0.5, 0.8)
+    assert model.output_shape == (None, 3, 3)
+
+
+def test_scaling_stays_in_float32_under_mixed_precision():
+    with_policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = make_model(scaling="standard", season_length=2)
+    finally:
+        keras.config.set_dtype_policy(with_policy)
+    inputs, _ = make_windows()
+    far = {"target": inputs["target"] + 1000}
+    output = np.asarray(model(far))
+    assert output.dtype == np.float32
+    # bfloat16 has steps of 4 at 1000; scaled first, it keeps the spread
+    expected = far["target"][:, [-2, -1, -2]]
+    assert np.abs(output[..., 1] - expected).max() < 0.05
+
+
+def test_survives_keras_s_own_format(tmp_path):
+    model = stir(make_model(num_future=2))
+    inputs, actual = make_windows()
+    inputs["future"] = np.zeros((6, 11, 2), "float32")
+    model.fit(inputs, actual, verbose=0)
+    model.save(tmp_path / "model.keras")
+    twin = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(model(inputs), twin(inputs))
+    assert twin.evaluate(inputs, actual, verbose=0) == pytest.approx(
+        model.evaluate(inputs, actual, verbose=0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lookback": 0}, "`lookback` must be a whole number of at least 1"),
+        ({"horizon": -1}, "`horizon` must be"),
+        ({"season_length": 9}, "`season_length` must not exceed `lookback`"),
+        ({"bidirectional": True}, "the backward direction needs the future"),
+        ({"scaling": "lgo"}, "`scaling` must be one of.*Did you mean 'log'"),
+        ({"num_past": 1}, "`num_past` is not available in this version"),
+        ({"static_cardinalities": (3,)}, "`static_cardinalities` is not available"),
+        ({"stateful": True}, "`stateful` is not available"),
+        ({"auxiliary": "next_step"}, "`auxiliary` is not available"),
+        ({"point": "mean"}, "`point` must be one of 'median'"),
+        ({"decay_steps": 0}, "`decay_steps` must be"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_model(**arguments)
+
+
+def test_misspelt_argument_is_suggested():
+    with pytest.raises(TypeError, match="'look_back'. Did you mean 'lookback'"):
+        make_model(look_back=3)
