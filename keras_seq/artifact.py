@@ -82,7 +82,9 @@ def write(
         },
         "checksums": {"weights.npz": hashlib.sha256(weights).hexdigest()},
     }
-    text = json.dumps(full, ensure_ascii=False, allow_nan=False, indent=1)
+    text = json.dumps(
+        full, ensure_ascii=False, allow_nan=False, indent=1, default=_plain
+    )
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -176,6 +178,15 @@ def _check_manifest(path: Any, manifest: Any) -> None:
     missing = {"estimator", "params", "builder", "state", "checksums"} - set(manifest)
     if missing:
         raise ArtifactError(f"{path} is damaged: it lacks {sorted(missing)}.")
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as Python's own: searches and grids hand such arguments out."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(
+        f"Only plain values can be saved. Received: {type(value).__name__} {value!r}"
+    )
 
 
 def _umask() -> int:

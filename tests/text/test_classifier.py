@@ -117,6 +117,13 @@ def test_stacked_layers_survive_a_save(tmp_path):
     )
 
 
+def test_arguments_may_be_numpy_numbers(tmp_path):
+    numbers = {"units": np.int64(6), "dropout": np.float32(0.1), "epochs": np.int32(1)}
+    clf = TextClassifier(**{**PLAIN, **numbers}).fit(*make_texts(40), verbose=0)
+    clf.save(tmp_path / "clf.kseq")
+    assert TextClassifier.load(tmp_path / "clf.kseq").units == 6
+
+
 def test_same_seed_same_weights_zero_is_a_seed():
     weights = []
     for seed in (0, 0, 1):
