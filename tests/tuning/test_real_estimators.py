@@ -45,8 +45,8 @@ def test_a_forecaster_is_searched_and_refitted() -> None:
 
 
 def test_a_text_classifier_is_searched_and_refitted() -> None:
-    texts = ["a good fine day", "a bad poor day", "good", "bad"] * 10
-    labels = [1, 0, 1, 0] * 10
+    texts = [f"{mood} day {i}" for i in range(20) for mood in ("good", "bad")]
+    labels = [1, 0] * 20
     classifier = TextClassifier(units=2, embedding_dim=2, epochs=1)
     result = tune(
         classifier,

@@ -1,0 +1,426 @@
+"""The command line: files in, files out, and one clear line when they are wrong."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import keras_seq
+from keras_seq.cli import main
+from keras_seq.cli.options import collect, parse_pairs
+from keras_seq.cli.report import format_table
+from keras_seq.cli.tables import read_series, read_texts, write_table
+from keras_seq.training.fit import StopOnNonFiniteLoss
+
+TEXTS = pd.DataFrame(
+    {
+        "message": [f"{mood} day {i}" for i in range(12) for mood in ("good", "bad")],
+        "mood": ["up", "down"] * 12,
+        "row": range(24),
+    }
+)
+SMALL_TEXT = ["--units", "2", "--epochs", "1", "--set", "embedding_dim=2"]
+SMALL_SERIES = ["--horizon", "3", "--units", "2", "--max-steps", "2"]
+SERIES_COLUMNS = ["--id-col", "shop", "--time-col", "month", "--target-col", "sales"]
+TEXT_COLUMNS = ["--text-col", "message", "--label-col", "mood"]
+
+
+def _series() -> pd.DataFrame:
+    steps = np.arange(40)
+    stamps = pd.date_range("2020-01-01", periods=40, freq="MS")
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {"shop": shop, "month": stamps, "sales": level + np.sin(steps / 2)}
+            )
+            for shop, level in (("north", 5.0), ("south", 50.0))
+        ],
+        ignore_index=True,
+    )
+
+
+def run(*arguments: Any) -> None:
+    """Runs a command in this process, which must end well."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert ended.value.code == 0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables, and one model of each kind trained on them by the command line."""
+    folder = tmp_path_factory.mktemp("cli")
+    TEXTS.to_csv(folder / "texts.csv", index=False)
+    _series().to_parquet(folder / "series.parquet")
+    text, series = folder / "text.kseq", folder / "series.kseq"
+    run("text", "fit", folder / "texts.csv", "-o", text, *TEXT_COLUMNS, *SMALL_TEXT)
+    run(
+        *("forecast", "fit", folder / "series.parquet", "-o", series),
+        *(*SERIES_COLUMNS, *SMALL_SERIES),
+    )
+    return folder
+
+
+def test_text_models_are_what_python_would_have_trained(folder: Path) -> None:
+    loaded = keras_seq.load(folder / "text.kseq")
+    assert loaded.get_params()["embedding_dim"] == 2
+    typed = keras_seq.TextClassifier(units=2, epochs=1, embedding_dim=2)
+    typed.fit(list(TEXTS["message"]), list(TEXTS["mood"]), verbose=0)
+    np.testing.assert_allclose(
+        loaded.predict_proba(list(TEXTS["message"])),
+        typed.predict_proba(list(TEXTS["message"])),
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
+def test_texts_are_labelled_beside_their_columns(folder: Path, suffix: str) -> None:
+    source, target = folder / f"in{suffix}", folder / f"out{suffix}"
+    unlabelled = TEXTS.drop(columns="mood")
+    write_table(unlabelled, source)
+    run(
+        *("text", "predict", folder / "text.kseq", source, "-o", target),
+        *("--text-col", "message", "--proba"),
+    )
+    read = pd.read_parquet if suffix == ".parquet" else pd.read_csv
+    result = read(target)
+    loaded = keras_seq.load(folder / "text.kseq")
+    pd.testing.assert_frame_equal(
+        result[["message", "row"]], unlabelled, check_dtype=False
+    )
+    expected = loaded.predict(list(TEXTS["message"]))
+    assert result["prediction"].tolist() == expected.tolist()
+    np.testing.assert_allclose(
+        result[["proba_down", "proba_up"]],
+        loaded.predict_proba(list(TEXTS["message"])),
+        atol=1e-6,
+    )
+
+
+def test_a_table_without_output_is_printed(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run("forecast", "predict", folder / "series.kseq", "--level", "80")
+    lines = capsys.readouterr().out.splitlines()
+    header = "shop,month,y_hat,y_hat_q0.1,y_hat_q0.5,y_hat_q0.9,y_hat_lo80,y_hat_hi80"
+    assert lines[0] == header
+    assert len(lines) == 1 + 2 * 3
+    assert lines[1].startswith("north,2023-05-01,")
+
+
+def test_text_scores_are_those_of_evaluate(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = ("text", "evaluate", folder / "text.kseq", folder / "texts.csv")
+    run(*arguments, *TEXT_COLUMNS, "--json")
+    scores = json.loads(capsys.readouterr().out)
+    loaded = keras_seq.load(folder / "text.kseq")
+    assert scores == loaded.evaluate(list(TEXTS["message"]), list(TEXTS["mood"]))
+    run(*arguments, *TEXT_COLUMNS)
+    table = capsys.readouterr().out.splitlines()
+    assert "accuracy" in table[0]
+    assert "f1 up" in table[0]
+    assert [line.split("  ")[0] for line in table[1:3]] == ["this model", "majority"]
+
+
+def test_series_are_forecast_from_any_history_and_scored(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    stamps = pd.date_range("2023-05-01", periods=3, freq="MS")
+    future = pd.DataFrame(
+        {"shop": ["north"] * 3, "month": stamps, "sales": [5.0, 6.0, 5.5]}
+    )
+    future.to_csv(folder / "future.csv", index=False)
+    model, history = folder / "series.kseq", folder / "series.parquet"
+    run("forecast", "evaluate", model, history, folder / "future.csv", "--json")
+    scores = json.loads(capsys.readouterr().out)
+    loaded = keras_seq.load(model)
+    assert scores == loaded.evaluate(_series(), future)
+    run("forecast", "predict", model, history, "-o", folder / "forecasts.csv")
+    forecasts = pd.read_csv(folder / "forecasts.csv", parse_dates=["month"])
+    expected = loaded.predict(_series())
+    pd.testing.assert_frame_equal(forecasts, expected, check_dtype=False, rtol=1e-9)
+
+
+def test_a_backtest_is_written_with_its_baseline(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    target = folder / "windows.parquet"
+    run(
+        *("forecast", "backtest", folder / "series.parquet", "-o", target),
+        *("--num-windows", 2, *SERIES_COLUMNS, *SMALL_SERIES),
+    )
+    windows = pd.read_parquet(target)
+    assert windows["cutoff"].nunique() == 2
+    assert {"shop", "month", "sales", "y_hat", "seasonal_naive"} <= set(windows)
+    error = (windows["y_hat"] - windows["sales"]).abs().mean()
+    assert f"{error:.4g}" in capsys.readouterr().out
+
+
+def test_a_search_saves_its_best_and_resumes(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = [
+        *("text", "tune", folder / "texts.csv", "-o", folder / "best.kseq"),
+        *(*TEXT_COLUMNS, *SMALL_TEXT, "--algorithm", "random"),
+        *("--vary", "dropout=(0.1, 0.5)", "--vary", "units=[2, 3]"),
+        *("--directory", folder / "search", "--max-trials"),
+    ]
+    run(*arguments, 1)
+    run(*arguments, 2)
+    printed = capsys.readouterr().out
+    assert printed.count("search: trial 1/") == printed.count("search: trial 2/") == 1
+    assert len((folder / "search" / "trials.jsonl").read_text().splitlines()) == 2
+    assert keras_seq.load(folder / "best.kseq").get_params()["units"] in (2, 3)
+
+
+def test_info_tells_the_essentials_and_all(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run("info", folder / "text.kseq")
+    text = capsys.readouterr().out
+    for part in ("TextClassifier", "2: down, up", "embedding_dim=2", "majority"):
+        assert part in text
+    run("info", folder / "series.kseq")
+    series = capsys.readouterr().out
+    for part in ("Forecaster", "freq=MS", "season_length=12", "mase"):
+        assert part in series
+    run("info", folder / "series.kseq", "--json")
+    assert json.loads(capsys.readouterr().out)["params"]["horizon"] == 3
+
+
+BAD_INPUT = {
+    "missing data": ("text fit nothing.csv -o x.kseq", "There is no file nothing.csv"),
+    "suffix": ("text fit texts.tsv -o x.kseq", "the suffix '.tsv'"),
+    "output suffix": ("forecast predict series.kseq -o x.xls", "the suffix '.xls'"),
+    "folder of output": ("text fit texts.csv -o no/x.kseq", "does not exist: no"),
+    "column": (
+        "text fit texts.csv -o x.kseq --text-col mesage",
+        "no column 'mesage' (--text-col). Did you mean 'message'?",
+    ),
+    "label column": (
+        "text fit texts.csv -o x.kseq --text-col message",
+        "no column 'label' (--label-col)",
+    ),
+    "empty file": ("text predict text.kseq empty.csv", "empty.csv is empty"),
+    "ragged rows": ("text predict text.kseq ragged.csv", "ragged.csv cannot be read"),
+    "not UTF-8": ("text predict text.kseq latin.csv", "latin.csv is not UTF-8"),
+    "not Parquet": (
+        "text predict text.kseq fake.parquet",
+        "fake.parquet cannot be read",
+    ),
+    "not gzip": ("text predict text.kseq fake.csv.gz", "fake.csv.gz cannot be read"),
+    "labels missing": (
+        "text fit holes.csv -o x.kseq",
+        "2 of 3 rows break this, the first are rows 2, 4",
+    ),
+    "stamps": (
+        "forecast fit stamps.csv -o x.kseq --horizon 2",
+        "column 'ds' must hold",
+    ),
+    "missing model": ("forecast predict nothing.kseq", "There is no file nothing.kseq"),
+    "no model": ("info texts.csv", "no saved keras_seq model"),
+    "other model": ("forecast predict text.kseq", "a TextClassifier, not a Forecaster"),
+    "argument": (
+        "forecast fit series.parquet -o x.kseq --horizon 3 --set lokback=1"
+        " --id-col shop --time-col month --target-col sales",
+        "Did you mean 'lookback'?",
+    ),
+    "value": (
+        "forecast fit series.parquet -o x.kseq --horizon 0"
+        " --id-col shop --time-col month --target-col sales",
+        "Received: horizon=0",
+    ),
+    "given twice": (
+        "text fit texts.csv -o x.kseq --units 3 --set units=4",
+        "'units' is given by --set and by --units",
+    ),
+    "pair": ("text fit texts.csv -o x.kseq --set units", "takes NAME=VALUE"),
+    "search space": (
+        "text tune texts.csv -o x.kseq --text-col message --label-col mood"
+        " --vary unit=[1]",
+        "Did you mean 'units'?",
+    ),
+}
+
+
+@pytest.fixture
+def bad_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    contents = {
+        "texts.tsv": "text\tlabel\n",
+        "empty.csv": "",
+        "ragged.csv": "text\nfine\ntoo,many,cells\n",
+        "fake.parquet": "hello",
+        "fake.csv.gz": "text\nhello\n",
+        "holes.csv": "text,label\na,\nb,x\nc,\n",
+        "stamps.csv": "unique_id,ds,y\na,yesterday,1\na,today,2\n",
+    }
+    for name, content in contents.items():
+        (folder / name).write_text(content)
+    (folder / "latin.csv").write_bytes("text\ncafé\n".encode("latin-1"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_ends_in_one_line_and_code_2(
+    case: str, bad_folder: Path, capfd: pytest.CaptureFixture
+) -> None:
+    command, message = BAD_INPUT[case]
+    with pytest.raises(SystemExit) as ended:
+        main(command.split())
+    assert ended.value.code == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert error.startswith("keras-seq: ")
+    assert error.count("\n") == 1
+    assert not (bad_folder / "x.kseq").exists()
+
+
+def test_a_misspelt_option_is_a_usage_error(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["text", "fit", "--unitz", "3"])
+    assert ended.value.code == 2
+    assert "--unitz" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(bad_folder: Path) -> None:
+    with pytest.raises(ValueError, match="There is no file"):
+        main(["--debug", "info", "nothing.kseq"])
+
+
+def test_a_bug_keeps_its_traceback(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_in_pandas(*_: Any, **__: Any) -> None:
+        pd.to_datetime(["no stamp"])
+
+    def fail_in_our_frame(*_: Any, **__: Any) -> None:
+        int(None)  # type: ignore[call-overload]
+
+    for fail, error in ((fail_in_pandas, ValueError), (fail_in_our_frame, TypeError)):
+        fail.__code__ = fail.__code__.replace(co_filename=keras_seq.__file__)
+        monkeypatch.setattr("keras_seq.cli.info.describe_model", fail)
+        with pytest.raises(error):
+            main(["info", str(folder / "text.kseq")])
+
+
+def test_a_lost_loss_is_one_line_and_code_1(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def lose(*_: Any, **__: Any) -> None:
+        StopOnNonFiniteLoss().on_epoch_end(2, {"loss": float("nan")})
+
+    monkeypatch.setattr("keras_seq.cli.info.describe_model", lose)
+    with pytest.raises(SystemExit) as ended:
+        main(["info", str(folder / "text.kseq")])
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith("keras-seq: The loss became nan in epoch 3")
+    assert error.count("\n") == 1
+
+
+def test_texts_are_read_as_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "texts.csv"
+    rows = ['"",x,1', "NA,x,2", "null,None,3", "007,NA,", '"a ""b""\nc",x,5']
+    content = "\n".join(["\ufefftext,label,size", *rows]) + "\n"
+    path.write_text(content, encoding="utf-8")
+    frame = read_texts(path, "text", "label")
+    assert list(frame["text"]) == ["", "NA", "null", "007", 'a "b"\nc']
+    assert list(frame["label"]) == ["x", "x", "None", "NA", "x"]
+    assert frame["size"].tolist()[:3] == [1, 2, 3]
+    assert np.isnan(frame["size"][3])
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["1", "-2", "0"], [1, -2, 0]),
+        (["True", "False", "True"], [True, False, True]),
+        (["1", "02", "3"], ["1", "02", "3"]),
+        (["1", "x", "True"], ["1", "x", "True"]),
+        (["1.0", "2.0", "3.0"], ["1.0", "2.0", "3.0"]),
+    ],
+)
+def test_labels_keep_the_type_they_are_written_in(
+    tmp_path: Path, cells: list[str], values: list[Any]
+) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_text("text,label\n" + "".join(f"t,{cell}\n" for cell in cells))
+    labels = read_texts(path, "text", "label")["label"].tolist()
+    assert labels == values
+    assert [type(label) for label in labels] == [type(value) for value in values]
+
+
+def test_stamps_become_timestamps_and_whole_numbers_stay(tmp_path: Path) -> None:
+    path = tmp_path / "series.csv"
+    path.write_text("shop,day,sales,size\n01,2024-01-31,1,7\n02,2024-02-01,,8\n")
+    frame = read_series(path, "shop", "day", "sales")
+    assert frame["shop"].tolist() == ["01", "02"]
+    assert frame["day"].tolist() == [
+        pd.Timestamp("2024-01-31"),
+        pd.Timestamp("2024-02-01"),
+    ]
+    assert frame["size"].dtype == "int64"
+    assert np.isnan(frame["sales"][1])
+    path.write_text("day,sales\n3,1\n4,2\n")
+    single = read_series(path, None, "day", "sales")
+    assert single["day"].tolist() == [3, 4]
+
+
+def test_pairs_are_json_or_python_or_text() -> None:
+    pairs = ["a=1", "b=[1, 2]", "c=(0.1, 10, 'log')", "d=None", "e=true", "f-g=gru"]
+    assert parse_pairs(pairs, "--set") == {
+        "a": 1,
+        "b": [1, 2],
+        "c": (0.1, 10, "log"),
+        "d": None,
+        "e": True,
+        "f_g": "gru",
+    }
+    assert collect(["cell=gru"], units=3, seed=None) == {"cell": "gru", "units": 3}
+    with pytest.raises(ValueError, match="'a' twice"):
+        parse_pairs(["a=1", "a=2"], "--set")
+
+
+def test_a_table_of_scores_is_aligned() -> None:
+    rows = {"model": {"mae": 0.12345678, "n": 12345}, "naive": {"mae": 123456.7}}
+    assert format_table(rows).splitlines() == [
+        "           mae       n",
+        "model   0.1235  12,345",
+        "naive  123,457",
+    ]
+
+
+def test_the_script_is_installed() -> None:
+    script = Path(sys.executable).with_name("keras-seq")
+    assert script.exists()
+
+
+def test_the_demo_holds_whole_texts_out() -> None:
+    from keras_seq.demo import split_texts
+
+    frame = keras_seq.datasets.load_sms_spam()
+    train, test = split_texts(frame)
+    assert len(train) + len(test) == len(frame)
+    assert not set(train["text"]) & set(test["text"])
+    assert test["text"].nunique() == frame["text"].nunique() // 5
+
+
+@pytest.mark.slow
+def test_the_demo_judges_both_tasks(tmp_path: Path) -> None:
+    from keras_seq.demo import run_demo
+
+    scores = run_demo(tmp_path / "demo")
+    assert scores["text"]["TextClassifier"]["accuracy"] > 0.98
+    assert scores["series"]["Forecaster"]["MASE"] < 1.05
+    assert scores["series"]["seasonal naive"]["MASE"] == pytest.approx(1.145, abs=1e-3)
+    written = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert {
+        *("sms_spam.kseq", "aus_retail.kseq", "scores.json"),
+        *("confusion_matrix.png", "forecasts.png", "predictions.csv", "forecasts.csv"),
+    } <= written
