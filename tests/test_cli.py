@@ -171,7 +171,7 @@ def test_a_search_saves_its_best_and_resumes(
     run(*arguments, 1)
     run(*arguments, 2)
     printed = capsys.readouterr().out
-    assert printed.count("search: trial 1/") == printed.count("search: trial 2/") == 1
+    assert printed.count("search 1/1: ") == printed.count("search 2/2: ") == 1
     assert len((folder / "search" / "trials.jsonl").read_text().splitlines()) == 2
     assert keras_seq.load(folder / "best.kseq").get_params()["units"] in (2, 3)
 

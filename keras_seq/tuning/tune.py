@@ -249,10 +249,12 @@ class _Search:
             if trial.score is None
             else f"{self.objective} {trial.score:.4g}"
         )
-        so_far = f"best {best.score:.4g} (trial {best.trial})" if best else "none yet"
+        so_far = (
+            f"best {best.score:.4g} (trial {best.trial})" if best else "no best yet"
+        )
         return (
-            f"search: trial {trial.trial + 1}/{max_trials}: {outcome}, {so_far}, "
-            f"{arguments}, {trial.seconds:.0f} s, {left:.0f} s left"
+            f"search {trial.trial + 1}/{max_trials}: trial {trial.trial}, {outcome}, "
+            f"{so_far}, {arguments}, {trial.seconds:.0f} s, {left:.0f} s left"
         )
 
 

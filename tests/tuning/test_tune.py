@@ -232,8 +232,10 @@ def test_progress_names_the_trial_the_best_and_the_time_left(
 ) -> None:
     _search(max_trials=2, verbose=1)
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("search: trial 1/2: loss 0.8, best 0.8 (trial 0), units=32")
-    assert "s left" in second
+    start = "search 1/2: trial 0, loss 0.8, best 0.8 (trial 0), units=32"
+    assert first.startswith(start)
+    assert second.startswith("search 2/2: trial 1, loss")
+    assert second.endswith("0 s left")
 
 
 def test_plot_shows_the_running_best() -> None:
