@@ -19,6 +19,10 @@ STEPS_PER_EPOCH = 50
 SHORT_SERIES_STEPS = 200
 # How far validation wanders between checks without meaning anything, relatively.
 NOISE = 0.02
+# Factors tried for the spread of the quantiles; fewer targets than `FEW_TARGETS` say
+# less of it than the training rows do.
+SPREADS = np.geomspace(0.25, 4.0, 81)
+FEW_TARGETS = 200
 
 
 def train(
@@ -119,6 +123,46 @@ def validate(
         "mase": finite_mean(error / scale),
         "mase_naive": finite_mean(np.abs(naive - actual) / scale),
     }
+
+
+def calibrate(
+    model: keras.Model, source: WindowSource, split: Split, batch_size: int = 1024
+) -> np.ndarray:
+    """Sets how wide the quantiles spread by the last two horizons of validation.
+
+    Training rows reach far back, and how far forecasts stray may have changed since.
+    One factor below and one above the median, so that quantiles still cannot cross:
+    the minimiser of the pinball loss in scaled space, taken half way, since the
+    targets of the same months share their shocks, and less where targets are few.
+
+    Returns:
+        The factors, `(2,)`; they are also set in the model.
+    """
+    head, scaler = model.get_layer("quantiles"), model.get_layer("scaler")
+    levels = np.array(head.quantiles)
+    scaled_model = keras.Model(model.inputs, head.output)
+    begin = source.panel.lengths[split.series] - 2 * source.spec.horizon
+    latest = np.flatnonzero(split.origins >= begin)
+    losses, count = np.zeros((2, len(SPREADS))), 0
+    for start in range(0, len(latest), batch_size):
+        chosen = latest[start : start + batch_size]
+        windows = source.gather(split.series[chosen], split.origins[chosen])
+        scaled = np.asarray(scaled_model.predict_on_batch(model_inputs(windows)))
+        _, _, location, scale = scaler(windows.past)
+        actual = np.asarray(scaler.transform(windows.target, location, scale))
+        middle = scaled[..., head.middle]
+        count += int(np.isfinite(actual).sum())
+        for side, index in enumerate((levels < 0.5, levels > 0.5)):
+            # (batch, horizon, levels of this side, spreads)
+            away = (scaled[..., index] - middle[..., None])[..., None] * SPREADS
+            error = (actual - middle)[..., None, None] - away
+            level = levels[index][:, None]
+            pinball = np.maximum(level * error, (level - 1) * error)
+            losses[side] += np.nansum(pinball, axis=(0, 1, 2))
+    best = SPREADS[np.argmin(losses, axis=1)]
+    factors = best ** (0.5 * count / (count + FEW_TARGETS))
+    head.spread.assign(factors)
+    return factors
 
 
 def verdict(validation: dict[str, float]) -> str:

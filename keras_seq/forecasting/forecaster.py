@@ -243,10 +243,12 @@ class Forecaster(SequenceEstimator):
             self.validation_ = fitting.validate(
                 model, source, held_out, self.season_length_
             )
+            spread = fitting.calibrate(model, source, held_out)
             if verbose:
                 print(fitting.verdict(self.validation_))
             if self.refit_full:
                 model, _ = train(everything, self.best_step_, "refit")
+                model.get_layer("quantiles").spread.assign(spread)
         else:  # every series is too short to hold some of it back
             self.best_step_ = min(limit, fitting.SHORT_SERIES_STEPS)
             model, self.history_ = train(everything, self.best_step_, "fit")

@@ -41,6 +41,10 @@ class QuantileHead(keras.layers.Layer):
     Returns:
         `(batch, horizon, num_quantiles)`, not decreasing along the last axis. It
         starts at `center`: the kernel begins at zero.
+
+    Attributes:
+        spread: Weight, `(2,)`: widens or narrows the steps below and above the
+            middle. `Forecaster.fit` sets it on its validation part.
     """
 
     def __init__(self, quantiles: Sequence[float], **kwargs: Any):
@@ -62,6 +66,9 @@ class QuantileHead(keras.layers.Layer):
             name="dense",
         )
         self.dense.build(features_shape)
+        self.spread = self.add_weight(
+            shape=(2,), initializer="ones", trainable=False, name="spread"
+        )
         self.built = True
 
     def call(self, center: Tensor, features: Tensor) -> Tensor:
@@ -72,8 +79,9 @@ class QuantileHead(keras.layers.Layer):
             raw[..., self.middle + 1 :],
         )
         # Nearest step first: each quantile lies one positive step further out.
-        down = ops.cumsum(ops.flip(ops.softplus(below), -1), axis=-1)
-        up = ops.cumsum(ops.softplus(above), axis=-1)
+        spread = ops.cast(self.spread, raw.dtype)
+        down = ops.cumsum(ops.flip(ops.softplus(below), -1), axis=-1) * spread[0]
+        up = ops.cumsum(ops.softplus(above), axis=-1) * spread[1]
         return ops.concatenate([at - ops.flip(down, -1), at, at + up], axis=-1)
 
     def get_config(self) -> dict[str, Any]:

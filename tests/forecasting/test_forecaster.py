@@ -11,7 +11,15 @@ from keras_seq import ArtifactError, Forecaster
 
 pytestmark = pytest.mark.numeric
 
-SMALL = {"horizon": 4, "max_steps": 10, "units": 8, "season_length": 6, "lookback": 12}
+SMALL = {
+    "horizon": 4,
+    "max_steps": 10,
+    "units": 8,
+    "season_length": 6,
+    "lookback": 12,
+    "refit_full": False,  # half the time; the tests that need it ask for it
+}
+WHOLE = {**SMALL, "refit_full": True}
 
 
 def seasonal_frame(num_series=3, length=60, level=0.0, seed=0):
@@ -88,9 +96,9 @@ def test_forecasts_follow_their_own_series_only(fitted, frame):
 
 
 def test_adding_a_constant_moves_the_forecasts_by_it(frame):
-    near = Forecaster(**SMALL).fit(frame, verbose=0).predict()
+    near = Forecaster(**WHOLE).fit(frame, verbose=0).predict()
     far_frame = frame.assign(y=frame["y"] + 1e8)
-    far = Forecaster(**SMALL).fit(far_frame, verbose=0).predict()
+    far = Forecaster(**WHOLE).fit(far_frame, verbose=0).predict()
     spread = frame["y"].max() - frame["y"].min()
     difference = far.filter(like="y_hat") - near.filter(like="y_hat") - 1e8
     assert np.abs(difference).max().max() < 1e-3 * spread
@@ -219,6 +227,27 @@ def test_gaps_and_missing_values_are_masked(frame):
     forecaster = Forecaster(**SMALL, freq="D").fit(holes, verbose=0)
     assert np.isfinite(forecaster.predict()["y_hat"]).all()
     assert np.isfinite(forecaster.history_["loss"]).all()
+
+
+def test_refit_trains_on_the_end_as_well(frame):
+    changed = frame.copy()
+    changed.loc[frame["ds"] > frame["ds"].max() - pd.Timedelta(days=4), "y"] += 30
+    history = frame[frame["ds"] < "2020-02-15"]
+    for options, same in ((SMALL, True), (WHOLE, False)):
+        one, two = (
+            Forecaster(**options).fit(f, verbose=0).predict(history)["y_hat"]
+            for f in (frame, changed)
+        )
+        # only early stopping sees the held-back end, and ten steps are one epoch
+        assert np.allclose(one, two) == same
+
+
+def test_a_fit_that_fails_leaves_an_unfitted_forecaster(frame):
+    forecaster = Forecaster(**SMALL).fit(frame, verbose=0)
+    with pytest.raises(FloatingPointError, match="Lower `learning_rate`"):
+        forecaster.set_params(learning_rate=1e30).fit(frame, verbose=0)
+    with pytest.raises(NotFittedError):
+        forecaster.predict()
 
 
 def test_short_constant_zero_and_negative_series(frame):
