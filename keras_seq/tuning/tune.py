@@ -243,6 +243,7 @@ class _Search:
         arguments = ", ".join(
             f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
             for name, value in trial.params.items()
+            if value is not None
         )
         outcome = (
             f"failed ({trial.message.splitlines()[0]})"
