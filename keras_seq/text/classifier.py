@@ -65,7 +65,9 @@ class TextClassifier(SequenceEstimator):
         bidirectional: Whether each layer also reads backward; `"auto"` is True.
         embedding_dim: Size of a token's vector.
         pooling: `"max"`, `"mean"`, `"last"`, or `"concat"` of the three.
-        dropout: Rate on embeddings, between layers and before the output.
+        dropout: Rate on embeddings, between layers and before the output. On the
+            validation parts of SST-2 and SUBJ 0.5 did better than 0.3, on those of
+            SMS spam and of Chinese reviews equally well.
         recurrent_dropout: Rate on the recurrent state.
         activation: Of the cell.
         forget_bias: Initial bias of the LSTM's forget gate.
@@ -115,7 +117,7 @@ class TextClassifier(SequenceEstimator):
         bidirectional: bool | str = "auto",
         embedding_dim: int = 128,
         pooling: str = "max",
-        dropout: float = 0.3,
+        dropout: float = 0.5,
         recurrent_dropout: float = 0.0,
         activation: str = "tanh",
         forget_bias: float = 1.0,

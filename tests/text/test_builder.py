@@ -20,9 +20,19 @@ def make_tokens():
     return np.random.default_rng(0).integers(1, 20, size=(4, 6)).astype("int32")
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean", "max", "concat"])
+# "concat" holds the three other poolings, so every cell and direction meets them all.
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize(
+    ("cell", "pooling"),
+    [
+        ("rnn", "concat"),
+        ("lstm", "concat"),
+        ("gru", "concat"),
+        ("gru", "last"),
+        ("gru", "mean"),
+        ("gru", "max"),
+    ],
+)
 def test_padding_changes_nothing(cell, bidirectional, pooling):
     model = make_model(cell=cell, bidirectional=bidirectional, pooling=pooling)
     tokens = make_tokens()

@@ -14,7 +14,13 @@ pytestmark = pytest.mark.numeric
 
 SMALL = {"units": 6, "embedding_dim": 8, "epochs": 2, "batch_size": 16}
 # Quick to trace, for tests whose point is neither the network nor the refit.
-PLAIN = {**SMALL, "cell": "rnn", "bidirectional": False, "refit_full": False}
+PLAIN = {
+    **SMALL,
+    "cell": "rnn",
+    "bidirectional": False,
+    "max_length": 8,
+    "refit_full": False,
+}
 
 
 def make_texts(count=120, seed=0):
@@ -41,9 +47,8 @@ def fitted():
 
 def test_learns_what_a_bag_of_words_cannot():
     texts, labels = make_texts(400)
-    clf = TextClassifier(
-        units=16, embedding_dim=16, epochs=15, learning_rate=0.01, batch_size=32
-    )
+    options = {"epochs": 15, "learning_rate": 0.01, "batch_size": 32, "dropout": 0.3}
+    clf = TextClassifier(units=16, embedding_dim=16, **options)
     scores = clf.fit(texts, labels, verbose=0).evaluate(*make_texts(200, seed=1))
     assert scores["accuracy"] > 0.95
     assert scores["accuracy"] > scores["baselines"]["tfidf_logreg"]["accuracy"]
@@ -127,8 +132,8 @@ def test_arguments_may_be_numpy_numbers(tmp_path):
 def test_same_seed_same_weights_zero_is_a_seed():
     weights = []
     for seed in (0, 0, 1):
-        clf = TextClassifier(**{**PLAIN, "refit_full": True}, seed=seed)
-        weights.append(clf.fit(*make_texts(60), verbose=0).model_.get_weights())
+        clf = TextClassifier(**PLAIN, seed=seed).fit(*make_texts(60), verbose=0)
+        weights.append(clf.model_.get_weights())
     for a, b in zip(weights[0], weights[1], strict=True):
         np.testing.assert_array_equal(a, b)
     assert not np.allclose(weights[0][0], weights[2][0])
@@ -173,8 +178,8 @@ def test_sample_weight_of_zero_leaves_a_text_out():
     validation = make_texts(20, seed=8)
     wrong = [*labels, *["yes" if label == "no" else "no" for label in labels]]
     weights = [1.0] * 60 + [0.0] * 60
-    options = {**PLAIN, "epochs": 20, "learning_rate": 0.02, "baseline": False}
-    clf = TextClassifier(**options, patience=20)
+    options = {**PLAIN, "max_length": "auto", "dropout": 0.2, "learning_rate": 0.02}
+    clf = TextClassifier(**{**options, "epochs": 20}, patience=20)
     clf.fit(
         [*texts, *texts],
         wrong,
