@@ -337,6 +337,26 @@ def test_the_demo_holds_whole_texts_out() -> None:
     assert test["text"].nunique() == frame["text"].nunique() // 5
 
 
+def test_the_demo_says_when_the_network_ties_or_loses(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    from keras_seq.demo import _print_results
+
+    def verdict(accuracy: float, mase: float) -> str:
+        text = {"TextClassifier": accuracy, "linear": 0.9, "majority": 0.8}
+        series = {"Forecaster": mase, "seasonal naive": 1.0}
+        scores = {
+            "text": {name: {"accuracy": value} for name, value in text.items()},
+            "series": {name: {"MASE": value} for name, value in series.items()},
+        }
+        _print_results({**scores, "hardware": "", "seed": 0, "seconds": 1.0}, tmp_path)
+        return capsys.readouterr().out
+
+    assert "network" not in verdict(0.91, 0.99)
+    assert "no more accurate than the best baseline" in verdict(0.9, 0.99)
+    assert "does not beat seasonal naive" in verdict(0.91, 1.0)
+
+
 @pytest.mark.slow
 def test_the_demo_judges_both_tasks(tmp_path: Path) -> None:
     from keras_seq.demo import run_demo
