@@ -196,6 +196,7 @@ class TextClassifier(SequenceEstimator):
         """
         refuse_unavailable({"checkpoint": (checkpoint, None)})
         self._check_arguments()
+        self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half done
         strings, values = check_pairs(texts, labels)
         weights = check_weights(sample_weight, len(strings))
         self.classes_ = learn_classes(values)
@@ -255,14 +256,14 @@ class TextClassifier(SequenceEstimator):
             "num_classes": len(self.classes_),
             "max_tokens": len(self.preprocessor_.vocabulary_),
         }
-        self.model_ = self._build_model(**self._builder_args)
+        model = self._build_model(**self._builder_args)
         validation = None
         if held is not None:
             shown = self._buckets(held.texts)
             validation = validation_batches(shown, held.targets, held.weights)
         buckets = self._buckets(corpus.texts)
         result = fit_model(
-            self.model_,
+            model,
             training_batches(buckets, corpus.targets, corpus.weights, self.seed),
             epochs=epochs,
             seed=self.seed,
@@ -274,6 +275,7 @@ class TextClassifier(SequenceEstimator):
             verbose=verbose,
             title=title,
         )
+        self.model_ = model
         self._linear = None
         if self.baseline:
             self._linear = fit_linear(corpus, self.preprocessor_, self.seed)

@@ -329,3 +329,11 @@ def test_not_fitted():
 def test_follows_scikit_learn_conventions():
     clf = TextClassifier(units=(3, 4), num_layers=2)
     assert clone(clf).get_params() == clf.get_params()
+
+
+def test_a_fit_that_fails_leaves_an_unfitted_classifier():
+    clf = TextClassifier(**SMALL).fit(*make_texts(60), verbose=0)
+    with pytest.raises(FloatingPointError, match="Lower `learning_rate`"):
+        clf.set_params(learning_rate=1e30).fit(*make_texts(60), verbose=0)
+    with pytest.raises(NotFittedError):
+        clf.predict(["alpha"])
