@@ -1,8 +1,8 @@
 """Scores the default Forecaster on Australian retail, beside seasonal naive.
 
-The last 24 months are held out; 12 months are forecast from the training data, and 12 more
-from the history extended by what came, without training again. The seed decides the first
-weights and the order of the windows.
+The last 24 months are held out; 12 months are forecast from the training data, and 12
+more from the history extended by what came, without training again. The seed decides
+the first weights and the order of the windows.
 """
 
 import argparse
