@@ -84,7 +84,8 @@ class TextClassifier(SequenceEstimator):
             training texts, at most 512.
         truncation: What of a longer text is kept: `"head"`, `"tail"`, `"head_tail"`.
         min_count: Least number of occurrences of a token in the vocabulary; `"auto"`.
-        epochs: Upper limit of passes over the training texts.
+        epochs: Upper limit of passes over the training texts; small sets of long texts
+            need more than ten, others stop before.
         batch_size: Texts per step.
         patience: Epochs without improvement on validation before training stops.
         validation_split: Share of the texts held back, stratified by label.
@@ -130,7 +131,7 @@ class TextClassifier(SequenceEstimator):
         max_length: int | str = "auto",
         truncation: str = "head",
         min_count: int | str = "auto",
-        epochs: int = 10,
+        epochs: int = 30,
         batch_size: int = 64,
         patience: int = 2,
         validation_split: float = 0.1,
