@@ -1,12 +1,13 @@
 """Figures of scores, training and forecasts, drawn on Matplotlib axes.
 
-Every function draws on the axes it is given, or on a new figure that pyplot does not
-know: nothing is shown and nothing is kept. Save with `ax.figure.savefig(path)`; in a
-notebook end a cell with `ax.figure`.
+Every function draws on the axes it is given, or on a new figure, and returns the axes:
+save with `ax.figure.savefig(path)`. In a notebook, and where pyplot is in use, a new
+figure is pyplot's and shows as its figures do; elsewhere nothing has to be closed.
 """
 
 import itertools
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from keras_seq.errors import did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe & Ito 2008, a palette that colour-blind readers can tell apart.
 _BLACK, _BLUE, _VERMILION = "#000000", "#0072B2", "#D55E00"
@@ -322,16 +324,25 @@ def _check_columns(name: str, frame: pd.DataFrame, columns: Sequence[str]) -> No
 
 def _new_axes(count: int, size: tuple[float, float] | None = None) -> np.ndarray:
     """Axes on a figure of its own, laid out in at most three columns; 1-d array."""
-    from matplotlib.figure import Figure
-
     columns = 1 if count == 1 else 2 if count in (2, 4) else 3
     rows = math.ceil(count / columns)
     size = size or (max(4.2 * columns, 6.4), 2.7 * rows + 0.6)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = _new_figure(size)
     grid = figure.subplots(rows, columns, squeeze=False).reshape(-1)
     for ax in grid[count:]:
         ax.remove()
     return grid[:count]
+
+
+def _new_figure(size: tuple[float, float]) -> "Figure":
+    """A figure that shows itself in a notebook and nowhere else needs closing."""
+    if "ipykernel" in sys.modules or "matplotlib.pyplot" in sys.modules:
+        from matplotlib import pyplot
+
+        return pyplot.figure(figsize=size, layout="constrained")
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, layout="constrained")
 
 
 def _add_legend(axes: np.ndarray, unit: str | None) -> None:

@@ -26,10 +26,12 @@ class Progress(keras.callbacks.Callback):
         self.steps = 0
         self.values = ""
         self.width = 0
-        self.shown = self.started = time.perf_counter()
+        self.shown = self.started = self.warm = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.steps += 1
+        if self.steps == 1:  # compiled the network, which says nothing of the rest
+            self.warm = time.perf_counter()
         if time.perf_counter() - self.shown >= self.interval:
             self._show()
 
@@ -46,10 +48,12 @@ class Progress(keras.callbacks.Callback):
 
     def _show(self, end: str = "") -> None:
         self.shown = time.perf_counter()
-        elapsed = self.shown - self.started
+        done, total = self.steps - 1, self.epochs * self.steps_per_epoch
+        pace = (self.shown - self.warm) / max(done, 1)  # seconds a step
         epoch = min(-(-self.steps // self.steps_per_epoch), self.epochs)
-        left = elapsed / max(self.steps, 1) * (self.epochs * self.steps_per_epoch)
-        clock = f"{elapsed:.0f} s" if end else f"{max(left - elapsed, 0):.0f} s left"
+        clock = f"{max(total - self.steps, 0) * pace:.0f} s left"
+        if end:
+            clock = f"{self.shown - self.started:.0f} s"
         line = f"{self.title}: epoch {epoch}/{self.epochs}{self.values}, {clock}"
         if self.rewrites:
             line = "\r" + line.ljust(self.width)

@@ -1,5 +1,6 @@
 """Backend, devices and seeds (public as `keras_seq.runtime`)."""
 
+import logging
 import os
 import platform
 import random
@@ -11,6 +12,15 @@ import keras
 import numpy as np
 
 import keras_seq
+
+
+def _is_no_retracing_warning(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()
+
+
+# TensorFlow counts traces by line of Keras's source, over all models of a process, and
+# so warns of every fifth model, each of which is traced once as it must be.
+logging.getLogger("tensorflow").addFilter(_is_no_retracing_warning)
 
 
 def describe() -> dict[str, Any]:
