@@ -191,18 +191,9 @@ def build_forecaster(
     levels = check_quantiles(sorted({*check_quantiles(quantiles), 0.5}))
     with seeded(seed):
         inputs = {"target": keras.Input((lookback,), name="target")}
-        known = None
         if num_future:
             width = (lookback + horizon, num_future)
             inputs["future"] = keras.Input(width, name="future")
-            known = _zero_missing(inputs["future"])
-        scaler = WindowScaler(scaling, name="scaler")
-        scaled, observed, location, scale = scaler(inputs["target"])
-        change = _seasonal_change(scaled, observed, season_length)
-        # (batch, lookback, 3 + num_future)
-        steps = ops.stack([scaled, observed, change], axis=-1)
-        if known is not None:
-            steps = ops.concatenate([steps, known[:, :lookback]], axis=-1)
         encoder = RecurrentEncoder(
             units,
             cell=cell,
@@ -213,20 +204,10 @@ def build_forecaster(
             forget_bias=forget_bias,
             name="encoder",
         )
-        context = encoder(steps)[:, -1]  # (batch, units)
-        context = keras.layers.Dropout(dropout, name="dropout")(context)
-        context = ops.concatenate([context, _log_noise(change)], axis=-1)
-        decoded = keras.layers.Dense(horizon * DECODER_UNITS, name="decoder")(context)
-        decoded = ops.reshape(decoded, (-1, horizon, DECODER_UNITS))
-        if known is not None:
-            decoded = decoded + keras.layers.Dense(
-                DECODER_UNITS, use_bias=False, name="future_decoder"
-            )(known[:, lookback:])
-        linear = keras.layers.Dense(horizon, kernel_initializer="zeros", name="linear")
-        center = _repeat_season(scaled, season_length, horizon) + linear(scaled)
         head = QuantileHead(levels, name="quantiles")
-        forecast = head(center, ops.relu(decoded))  # (batch, horizon, quantiles)
-        outputs = WindowUnscaler(scaling, name="unscaler")(forecast, location, scale)
+        outputs = _forecast(
+            inputs, encoder, head, horizon, season_length, scaling, dropout
+        )
         model = ForecastModel(inputs, outputs, name="forecaster")
     rate: Any = learning_rate
     if decay_steps is not None:
@@ -237,6 +218,39 @@ def build_forecaster(
         jit_compile=keras.backend.backend() == "jax",
     )
     return model
+
+
+def _forecast(
+    inputs: dict[str, Tensor],
+    encoder: RecurrentEncoder,
+    head: QuantileHead,
+    horizon: int,
+    season_length: int,
+    scaling: str,
+    dropout: float,
+) -> Tensor:
+    """The network itself: raw windows to `(batch, horizon, quantiles)`, raw unit."""
+    lookback = inputs["target"].shape[1]
+    scaler = WindowScaler(scaling, name="scaler")
+    scaled, observed, location, scale = scaler(inputs["target"])
+    change = _seasonal_change(scaled, observed, season_length)
+    steps = ops.stack([scaled, observed, change], axis=-1)  # (batch, lookback, 3)
+    if "future" in inputs:
+        known = _zero_missing(inputs["future"])
+        # (batch, lookback, 3 + num_future)
+        steps = ops.concatenate([steps, known[:, :lookback]], axis=-1)
+    context = encoder(steps)[:, -1]  # (batch, units)
+    context = keras.layers.Dropout(dropout, name="dropout")(context)
+    context = ops.concatenate([context, _log_noise(change)], axis=-1)
+    decoded = keras.layers.Dense(horizon * DECODER_UNITS, name="decoder")(context)
+    decoded = ops.reshape(decoded, (-1, horizon, DECODER_UNITS))
+    if "future" in inputs:
+        dense = keras.layers.Dense(DECODER_UNITS, use_bias=False, name="future_decoder")
+        decoded = decoded + dense(known[:, lookback:])
+    linear = keras.layers.Dense(horizon, kernel_initializer="zeros", name="linear")
+    center = _repeat_season(scaled, season_length, horizon) + linear(scaled)
+    forecast = head(center, ops.relu(decoded))  # (batch, horizon, quantiles)
+    return WindowUnscaler(scaling, name="unscaler")(forecast, location, scale)
 
 
 def _check_season(season_length: int, lookback: int) -> None:

@@ -1,5 +1,6 @@
 """SequenceEstimator: the manners TextClassifier and Forecaster share."""
 
+from abc import ABC, abstractmethod
 from os import PathLike
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ from keras_seq import artifact
 from keras_seq.errors import ArtifactError, did_you_mean
 
 
-class SequenceEstimator(BaseEstimator):
+class SequenceEstimator(BaseEstimator, ABC):
     """Constructor arguments stored as given, learned attributes end in `_`.
 
     A subclass implements `_get_state` and `_set_state` for what `fit` learned beside
@@ -41,15 +42,17 @@ class SequenceEstimator(BaseEstimator):
                 "a saved one first."
             )
 
+    @abstractmethod
     def _build_model(self, **arguments: Any) -> keras.Model:
-        raise NotImplementedError
+        """Calls the estimator's builder."""
 
+    @abstractmethod
     def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What `fit` learned beside the weights: JSON-able values, and arrays."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _set_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        raise NotImplementedError
+        """Takes over what `_get_state` gave."""
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes the fitted estimator to one file, whole or not at all.
