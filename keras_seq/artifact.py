@@ -175,11 +175,11 @@ def _check_manifest(path: Any, manifest: Any) -> None:
             f"reads: upgrade keras_seq (it was written by "
             f"{manifest.get('versions', {}).get('keras_seq')})."
         )
-    if not isinstance(manifest.get("estimator"), str):
-        raise ArtifactError(f"{path} is damaged: it names no estimator.")
     missing = {"estimator", "params", "builder", "state", "checksums"} - set(manifest)
     if missing:
         raise ArtifactError(f"{path} is damaged: it lacks {sorted(missing)}.")
+    if not isinstance(manifest["estimator"], str):
+        raise ArtifactError(f"{path} is damaged: its estimator is no name.")
 
 
 def _plain(value: Any) -> Any:

@@ -200,3 +200,9 @@ def test_others_may_read_the_file_as_the_umask_says(saved: Path) -> None:
     mask = os.umask(0)
     os.umask(mask)
     assert saved.stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_an_estimator_that_is_no_name_is_refused(saved: Path) -> None:
+    _rewrite(saved, estimator=["Forecaster"])
+    with pytest.raises(ArtifactError, match="its estimator is no name"):
+        keras_seq.load(saved)

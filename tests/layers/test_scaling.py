@@ -60,7 +60,9 @@ def test_quantiles_never_cross(quantiles):
     features = random.normal(size=(64, 3, 5)).astype("float32")
     start = head(center, features)
     np.testing.assert_allclose(start[..., head.middle], center, atol=1e-6)
-    head.set_weights([5 * random.normal(size=w.shape) for w in head.weights])
+    for weight in head.trainable_weights:
+        weight.assign(5 * random.normal(size=weight.shape))
+    head.spread.assign([0.3, 4.0])
     output = np.asarray(head(center, features))
     assert output.shape == (64, 3, len(quantiles))
     assert (np.diff(output, axis=-1) >= 0).all()
