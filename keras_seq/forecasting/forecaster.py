@@ -216,8 +216,7 @@ class Forecaster(SequenceEstimator):
         self, panel: Panel, callbacks: Any = None, verbose: int | str = "auto"
     ) -> Self:
         self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half done
-        self._resolve(panel)
-        source = WindowSource(panel, self._spec)
+        source = self._resolve(panel)
         everything = split_origins(panel.lengths, self._spec, validation=False)
         held_out = split_origins(panel.lengths, self._spec, validation=True)
         limit = 1000 if self.max_steps == "auto" else self.max_steps
@@ -240,9 +239,10 @@ class Forecaster(SequenceEstimator):
         if len(held_out.series):
             model, self.history_ = train(held_out, limit, "fit")
             self.best_step_ = fitting.choose_step(self.history_)
-            self.validation_ = fitting.validate(
-                model, source, held_out, self.season_length_
-            )
+            self.validation_ = {
+                "pinball": float(self.history_["val_pinball"].min()),
+                **fitting.validate(model, source, held_out, self.season_length_),
+            }
             spread = fitting.calibrate(model, source, held_out)
             if verbose:
                 print(fitting.verdict(self.validation_))
@@ -263,7 +263,7 @@ class Forecaster(SequenceEstimator):
         self._check_fitted()
         return self._tail.last_stamps()
 
-    def _resolve(self, panel: Panel) -> None:
+    def _resolve(self, panel: Panel) -> WindowSource:
         """Checks the arguments and settles those left to `"auto"`."""
         check_integer("horizon", self.horizon, 1)
         check_integer("patience", self.patience, 1)
@@ -294,13 +294,15 @@ class Forecaster(SequenceEstimator):
             self.lookback_ = check_integer("lookback", self.lookback, 1)
         usable = self.season_length_ if self.season_length_ <= self.lookback_ else 1
         self._settle()
+        source = WindowSource(panel, self._spec)
         self._builder_args = {
             **{name: getattr(self, name) for name in _BUILDER_ARGS},
             "lookback": self.lookback_,
             "season_length": usable,
             "scaling": self.scaling_,
-            "num_future": WindowSource(panel, self._spec).num_features,
+            "num_future": source.num_features,
         }
+        return source
 
     def _build_model(self, **arguments: Any) -> keras.Model:
         return build_forecaster(**arguments)

@@ -23,7 +23,6 @@ def seasonal_naive(panel: Panel, season_length: int, horizon: int) -> np.ndarray
         float64, `(num_series, horizon)`; NaN where a series never showed that phase.
     """
     season = np.full((len(panel.ids), season_length), np.nan)
-    rows = np.arange(len(panel.ids))
     deepest = -(-int(panel.lengths.max()) // season_length)
     for back in range(1, deepest + 1):
         missing = np.isnan(season)
@@ -31,7 +30,7 @@ def seasonal_naive(panel: Panel, season_length: int, horizon: int) -> np.ndarray
             break
         steps = panel.lengths[:, None] - back * season_length + np.arange(season_length)
         usable = missing & (steps >= 0)
-        flat = panel.offsets[rows][:, None] + np.maximum(steps, 0)
+        flat = panel.offsets[:-1, None] + np.maximum(steps, 0)
         season = np.where(usable, panel.values[flat], season)
     repeats = -(-horizon // season_length)
     return np.tile(season, (1, repeats))[:, :horizon]

@@ -83,7 +83,8 @@ class WindowSource:
         Raises:
             ValueError: If an origin lies outside its series.
         """
-        lengths = self.panel.lengths[series]
+        offsets = self.panel.offsets
+        lengths = offsets[series + 1] - offsets[series]
         if (origins < 1).any() or (origins > lengths).any():
             raise ValueError(
                 "Origins must lie within 1 and the length of their series. Received: "
@@ -93,7 +94,7 @@ class WindowSource:
         steps = origins[:, None] + np.arange(-lookback, horizon)  # (batch, steps)
         seen = lengths if end is None else end[series]
         inside = (steps >= 0) & (steps < seen[:, None])
-        flat = self.panel.offsets[series][:, None] + np.where(inside, steps, 0)
+        flat = offsets[series][:, None] + np.where(inside, steps, 0)
         values = np.where(inside, self.panel.values[flat], np.nan)
         past, target = values[:, :lookback], values[:, lookback:]
         shift = self._shift(past)
