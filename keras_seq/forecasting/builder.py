@@ -17,7 +17,7 @@ from keras_seq.errors import (
 from keras_seq.layers.quantiles import QuantileHead, check_quantiles
 from keras_seq.layers.recurrent import CELLS, RecurrentEncoder
 from keras_seq.layers.scaling import SCALINGS, WindowScaler, WindowUnscaler
-from keras_seq.training.fit import resolve_clipping
+from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
 from keras_seq.training.runtime import seeded
 
 Tensor = Any
@@ -214,7 +214,7 @@ def build_forecaster(
         check_integer("decay_steps", decay_steps, 1)
         rate = keras.optimizers.schedules.CosineDecay(learning_rate, decay_steps)
     model.compile(
-        optimizer=keras.optimizers.Adam(rate, **clipping),
+        optimizer=RecordingAdam(rate, **clipping),
         jit_compile=keras.backend.backend() == "jax",
     )
     return model

@@ -109,7 +109,9 @@ class Forecaster(SequenceEstimator):
 
     Attributes:
         model_: The Keras model (of `build_forecaster`).
-        history_: DataFrame, one row per check: steps, losses, seconds.
+        history_: DataFrame, one row per check: steps, losses, `grad_norm_mean` and
+            `grad_norm_max` (L2 norm of all gradients together, before clipping),
+            `clipped_fraction` (share of steps that clipping changed), seconds.
         best_step_: Steps of the longest training that validated within 2 % of the
             best.
         validation_: Scores on the validation part: `pinball` (scaled), `mae`, `mase`,

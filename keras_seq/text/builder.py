@@ -14,7 +14,7 @@ from keras_seq.errors import (
 )
 from keras_seq.layers.pooling import POOLINGS, SequencePooling
 from keras_seq.layers.recurrent import CELLS, RecurrentEncoder
-from keras_seq.training.fit import resolve_clipping
+from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
 from keras_seq.training.runtime import seeded
 
 
@@ -133,7 +133,7 @@ def build_text_classifier(
         model = keras.Model(
             {"tokens": tokens, "length": length}, probabilities, name="text_classifier"
         )
-    _compile(model, multi_label, keras.optimizers.Adam(learning_rate, **clipping))
+    _compile(model, multi_label, RecordingAdam(learning_rate, **clipping))
     return model
 
 

@@ -98,7 +98,9 @@ class TextClassifier(SequenceEstimator):
         model_: The Keras model (of `build_text_classifier`).
         classes_: Labels in the order of the probabilities' columns.
         vocabulary_: Tokens by id.
-        history_: DataFrame, one row per epoch: losses, metrics, seconds.
+        history_: DataFrame, one row per epoch: losses, metrics, `grad_norm_mean` and
+            `grad_norm_max` (L2 norm of all gradients together, before clipping),
+            `clipped_fraction` (share of steps that clipping changed), seconds.
         best_epoch_: Epochs after which validation was best.
         validation_: Scores on the validation part, and `baselines`.
 

@@ -1,4 +1,4 @@
-"""One fit for both tasks: optimiser, clipping, seeds, early stopping."""
+"""One fit for both tasks: batches, seeds, callbacks, early stopping."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,43 +9,11 @@ import keras
 import numpy as np
 import pandas as pd
 
-from keras_seq.errors import check_number
+from keras_seq.training.optimizer import GradientNorms
 from keras_seq.training.progress import Progress
 from keras_seq.training.runtime import derive_seed
 
 Batch = tuple[Any, ...]
-
-
-def resolve_clipping(
-    global_clipnorm: float | str | None,
-    clipnorm: float | None,
-    clipvalue: float | None,
-) -> dict[str, float]:
-    """Returns the one Keras optimiser argument that clips, or none.
-
-    Args:
-        global_clipnorm: Limit of the norm of all gradients together; `"auto"` is 1.0
-            if neither of the others is given (Pascanu et al. 2013).
-        clipnorm: Limit of the norm of each variable's gradient.
-        clipvalue: Limit of each element.
-
-    Raises:
-        ValueError: If more than one is given, or one is not a positive number.
-    """
-    if global_clipnorm == "auto":
-        global_clipnorm = 1.0 if clipnorm is None and clipvalue is None else None
-    named = {
-        "global_clipnorm": global_clipnorm,
-        "clipnorm": clipnorm,
-        "clipvalue": clipvalue,
-    }
-    given = {name: value for name, value in named.items() if value is not None}
-    if len(given) > 1:
-        raise ValueError(
-            "`global_clipnorm`, `clipnorm` and `clipvalue` exclude each other: give "
-            f"at most one. Received: {given}"
-        )
-    return {name: check_number(name, value, above=0) for name, value in given.items()}
 
 
 class Batches(keras.utils.PyDataset):
@@ -97,11 +65,14 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
     """Ends a fit whose loss is lost, with the reasons users meet."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        loss = (logs or {}).get("loss", 0.0)
+        logs = logs or {}
+        loss = logs.get("loss", 0.0)
         if not np.isfinite(loss):
+            norm = logs.get("grad_norm_max")
+            seen = "" if norm is None else f" The largest gradient norm was {norm:.4g}."
             raise FloatingPointError(
-                f"The loss became {loss} in epoch {epoch + 1}. Lower `learning_rate` "
-                "or clip harder (`global_clipnorm`)."
+                f"The loss became {loss} in epoch {epoch + 1}.{seen} Lower "
+                "`learning_rate` or clip harder (`global_clipnorm`)."
             )
 
 
@@ -110,7 +81,8 @@ class FitResult:
     """What a fit leaves behind beside the model's weights.
 
     Attributes:
-        history: One row per epoch: `epoch` (from 1), losses and metrics, `seconds`.
+        history: One row per epoch: `epoch` (from 1), losses and metrics, the record
+            of the gradients before clipping (`RecordingAdam.read_record`), `seconds`.
         best_epoch: Number of epochs after which the monitored value was best; the
             model holds the weights of that epoch.
     """
@@ -150,7 +122,6 @@ def fit_model(
     clock: list[float] = []
     ours: list[keras.callbacks.Callback] = [
         AddressedDropout(seed),
-        StopOnNonFiniteLoss(),
         keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: clock.append(time.perf_counter() - started)
         ),
@@ -166,6 +137,8 @@ def fit_model(
         ours.append(stopper)
     if verbose:
         ours.append(Progress(epochs, training.steps_per_epoch, title))
+    # After Progress, whose line has no room for them; before all that read logs.
+    ours += [GradientNorms(), StopOnNonFiniteLoss()]
     record = model.fit(
         training,
         epochs=epochs,

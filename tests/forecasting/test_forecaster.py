@@ -227,6 +227,9 @@ def test_gaps_and_missing_values_are_masked(frame):
     forecaster = Forecaster(**SMALL, freq="D").fit(holes, verbose=0)
     assert np.isfinite(forecaster.predict()["y_hat"]).all()
     assert np.isfinite(forecaster.history_["loss"]).all()
+    record = forecaster.history_[["grad_norm_mean", "grad_norm_max"]]
+    assert np.isfinite(record).all(axis=None) and (record > 0).all(axis=None)
+    assert forecaster.history_["clipped_fraction"].between(0, 1).all()
 
 
 def test_refit_trains_on_the_end_as_well(frame):

@@ -159,6 +159,8 @@ def test_validation_data_is_used_as_given():
     assert own["log_loss"] == pytest.approx(clf.validation_["log_loss"], rel=1e-5)
     best = clf.history_["val_log_loss"].min()
     assert own["log_loss"] == pytest.approx(best, rel=1e-4)
+    assert (clf.history_["grad_norm_max"] >= clf.history_["grad_norm_mean"]).all()
+    assert clf.history_["clipped_fraction"].between(0, 1).all()
 
 
 def test_validation_does_not_reach_the_vocabulary():

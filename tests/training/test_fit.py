@@ -1,34 +1,13 @@
-"""One fit: clipping as Keras means it, addressed randomness, early stopping."""
+"""One fit: addressed randomness, early stopping, what a lost loss says."""
 
 import keras
 import numpy as np
 import pytest
 
-from keras_seq.training.fit import Batches, fit_model, resolve_clipping
+from keras_seq.training.fit import Batches, fit_model
 from keras_seq.training.runtime import derive_seed, describe, seeded
 
 pytestmark = pytest.mark.numeric
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (("auto", None, None), {"global_clipnorm": 1.0}),
-        (("auto", 2.0, None), {"clipnorm": 2.0}),
-        (("auto", None, 0.5), {"clipvalue": 0.5}),
-        ((3, None, None), {"global_clipnorm": 3.0}),
-        ((None, None, None), {}),
-    ],
-)
-def test_clipping_resolves_to_one_argument(given, expected):
-    assert resolve_clipping(*given) == expected
-
-
-def test_clipping_arguments_exclude_each_other():
-    with pytest.raises(ValueError, match="exclude each other.*clipnorm.*clipvalue"):
-        resolve_clipping("auto", 1.0, 1.0)
-    with pytest.raises(ValueError, match="`clipnorm` must be a finite number above 0"):
-        resolve_clipping("auto", 0, None)
 
 
 def make_model(dropout=0.0, learning_rate=0.1):
