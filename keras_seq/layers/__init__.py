@@ -1,5 +1,6 @@
 """Keras layers on `keras.ops` alone: right-padded rows with lengths, no masks."""
 
+from keras_seq.layers.attention import SelfAttentionEncoder
 from keras_seq.layers.pooling import SequencePooling
 from keras_seq.layers.quantiles import QuantileHead
 from keras_seq.layers.recurrent import RecurrentEncoder
@@ -8,6 +9,7 @@ from keras_seq.layers.scaling import WindowScaler, WindowUnscaler
 __all__ = [
     "QuantileHead",
     "RecurrentEncoder",
+    "SelfAttentionEncoder",
     "SequencePooling",
     "WindowScaler",
     "WindowUnscaler",
