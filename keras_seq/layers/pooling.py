@@ -10,7 +10,7 @@ from keras_seq.layers.padding import last_valid_step, valid_steps, zero_padding
 
 Tensor = Any
 
-POOLINGS = ("last", "mean", "max", "concat")
+POOLINGS = ("last", "mean", "max", "concat", "attention")
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -19,15 +19,23 @@ class SequencePooling(keras.layers.Layer):
 
     Args:
         pooling: `"last"` (of two directions: where each one ends), `"mean"`, `"max"`,
-            or `"concat"` of the three.
+            `"concat"` of the three, or `"attention"`: a mean whose weights are
+            learned. With one query `v` (Yang et al. 2016, section 2.2), step `t`
+            scores `v . tanh(W h[t] + b)`; a softmax over the valid steps, always
+            in float32, makes the scores weights.
         bidirectional: Whether the second half of the features ran backward.
 
     Call arguments:
         inputs: `(batch, time, features)`.
-        lengths: int32, `(batch,)`.
+        lengths: int32, `(batch,)`, valid steps of each row, 0 to time; None: all.
 
     Returns:
         `(batch, features)`; three times the features for `"concat"`.
+
+    Reference:
+        Bahdanau et al., 2015, Neural Machine Translation by Jointly Learning to Align
+        and Translate (the additive score); Yang et al., 2016, Hierarchical Attention
+        Networks for Document Classification.
     """
 
     def __init__(
@@ -38,7 +46,24 @@ class SequencePooling(keras.layers.Layer):
         self.pooling = pooling
         self.bidirectional = bidirectional
 
-    def call(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+    def build(self, inputs_shape: Any, lengths_shape: Any = None) -> None:
+        if self.pooling == "attention":
+            self.hidden = keras.layers.Dense(
+                inputs_shape[-1],
+                activation="tanh",
+                dtype=self.dtype_policy,
+                name="hidden",
+            )
+            self.query = keras.layers.Dense(
+                1, use_bias=False, dtype=self.dtype_policy, name="query"
+            )
+            self.hidden.build(inputs_shape)
+            self.query.build(inputs_shape)
+        self.built = True
+
+    def call(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        if lengths is None:
+            lengths = ops.sum(ops.ones_like(inputs[..., 0], dtype="int32"), axis=1)
         modes = ("mean", "max", "last") if self.pooling == "concat" else (self.pooling,)
         pooled = [getattr(self, f"_{mode}")(inputs, lengths) for mode in modes]
         return ops.concatenate(pooled, axis=-1)
@@ -61,6 +86,17 @@ class SequencePooling(keras.layers.Layer):
         half = inputs.shape[-1] // 2  # the backward direction ends at step 0
         first = zero_padding(inputs, lengths)[:, 0, half:]
         return ops.concatenate([last[:, :half], first], axis=-1)
+
+    def _attention(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        inputs = zero_padding(inputs, lengths)
+        valid = valid_steps(inputs, lengths)  # (batch, time, 1)
+        exact = keras.backend.result_type(inputs.dtype, "float32")
+        scores = ops.cast(self.query(self.hidden(inputs)), exact)
+        # Finite, so that a row without a valid step has no NaN in its gradient.
+        scores = ops.where(valid, scores, ops.cast(-3e38, exact))
+        weights = ops.where(valid, ops.softmax(scores, axis=1), ops.zeros((), exact))
+        pooled = ops.sum(weights * ops.cast(inputs, exact), axis=1)
+        return ops.cast(pooled, inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:
         config = {"pooling": self.pooling, "bidirectional": self.bidirectional}
