@@ -1,6 +1,7 @@
 """Keras layers on `keras.ops` alone: right-padded rows with lengths, no masks."""
 
 from keras_seq.layers.attention import SelfAttentionEncoder
+from keras_seq.layers.normalization import SequenceNormalization
 from keras_seq.layers.pooling import SequencePooling
 from keras_seq.layers.quantiles import QuantileHead
 from keras_seq.layers.recurrent import RecurrentEncoder
@@ -10,6 +11,7 @@ __all__ = [
     "QuantileHead",
     "RecurrentEncoder",
     "SelfAttentionEncoder",
+    "SequenceNormalization",
     "SequencePooling",
     "WindowScaler",
     "WindowUnscaler",
