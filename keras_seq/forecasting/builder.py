@@ -18,7 +18,7 @@ from keras_seq.layers.quantiles import QuantileHead, check_quantiles
 from keras_seq.layers.recurrent import CELLS, RecurrentEncoder
 from keras_seq.layers.scaling import SCALINGS, WindowScaler, WindowUnscaler
 from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
-from keras_seq.training.runtime import seeded
+from keras_seq.training.runtime import dtype_policy, resolve_jit, seeded
 
 Tensor = Any
 
@@ -111,6 +111,8 @@ def build_forecaster(
     global_clipnorm: float | str | None = "auto",
     clipnorm: float | None = None,
     clipvalue: float | None = None,
+    precision: str | None = None,
+    jit: bool | str = "auto",
     seed: int | None = None,
 ) -> keras.Model:
     """Builds and compiles a recurrent network from raw windows to raw forecasts.
@@ -150,6 +152,10 @@ def build_forecaster(
             if no other clip is given. The three exclude each other.
         clipnorm: Limit of the norm of each variable's gradient.
         clipvalue: Limit of each element of the gradient.
+        precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"` or `"float64"`, in
+            which the layers compute; None: as Keras is set. Scaling and output are
+            float32.
+        jit: Whether XLA compiles each step; `"auto"`: on JAX, not on TensorFlow.
         seed: Of the initial weights; None draws one.
 
     Returns:
@@ -189,7 +195,7 @@ def build_forecaster(
     )
     clipping = resolve_clipping(global_clipnorm, clipnorm, clipvalue)
     levels = check_quantiles(sorted({*check_quantiles(quantiles), 0.5}))
-    with seeded(seed):
+    with seeded(seed), dtype_policy(precision):
         inputs = {"target": keras.Input((lookback,), name="target")}
         if num_future:
             width = (lookback + horizon, num_future)
@@ -204,7 +210,7 @@ def build_forecaster(
             forget_bias=forget_bias,
             name="encoder",
         )
-        head = QuantileHead(levels, name="quantiles")
+        head = QuantileHead(levels, dtype="float32", name="quantiles")
         outputs = _forecast(
             inputs, encoder, head, horizon, season_length, scaling, dropout
         )
@@ -213,10 +219,7 @@ def build_forecaster(
     if decay_steps is not None:
         check_integer("decay_steps", decay_steps, 1)
         rate = keras.optimizers.schedules.CosineDecay(learning_rate, decay_steps)
-    model.compile(
-        optimizer=RecordingAdam(rate, **clipping),
-        jit_compile=keras.backend.backend() == "jax",
-    )
+    model.compile(RecordingAdam(rate, **clipping), jit_compile=resolve_jit(jit))
     return model
 
 
@@ -247,7 +250,9 @@ def _forecast(
     if "future" in inputs:
         dense = keras.layers.Dense(DECODER_UNITS, use_bias=False, name="future_decoder")
         decoded = decoded + dense(known[:, lookback:])
-    linear = keras.layers.Dense(horizon, kernel_initializer="zeros", name="linear")
+    linear = keras.layers.Dense(
+        horizon, kernel_initializer="zeros", dtype="float32", name="linear"
+    )
     center = _repeat_season(scaled, season_length, horizon) + linear(scaled)
     forecast = head(center, ops.relu(decoded))  # (batch, horizon, quantiles)
     return WindowUnscaler(scaling, name="unscaler")(forecast, location, scale)

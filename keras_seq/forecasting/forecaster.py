@@ -34,6 +34,7 @@ from keras_seq.forecasting.windows import (
 )
 from keras_seq.layers.scaling import LOCATION_INVARIANT, SCALINGS
 from keras_seq.training.estimator import SequenceEstimator
+from keras_seq.training.runtime import resolve_precision
 
 # Saved as they are; what follows from them is settled again on load.
 _LEARNED = (
@@ -60,6 +61,7 @@ _BUILDER_ARGS = (
     "global_clipnorm",
     "clipnorm",
     "clipvalue",
+    "jit",
     "seed",
 )
 
@@ -99,6 +101,9 @@ class Forecaster(SequenceEstimator):
             training stops.
         refit_full: Whether to train again on everything, for as many steps as
             validation chose (`best_step_`); else the best weights so far are kept.
+        precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"` or `"float64"`, in
+            which the network computes; None: as Keras is set. Outputs are float32.
+        jit: Whether XLA compiles each step; `"auto"`: on JAX, not on TensorFlow.
         seed: Of weights, batches and dropout. 0 is a seed like any other.
         id_col: Column with the series' names; None: the frame is one series.
         time_col: Column with stamps or whole numbers.
@@ -149,6 +154,8 @@ class Forecaster(SequenceEstimator):
         batch_size: int | str = "auto",
         patience: int = 10,
         refit_full: bool = True,
+        precision: str | None = None,
+        jit: bool | str = "auto",
         seed: int = 0,
         id_col: str | None = "unique_id",
         time_col: str = "ds",
@@ -179,6 +186,8 @@ class Forecaster(SequenceEstimator):
         self.batch_size = batch_size
         self.patience = patience
         self.refit_full = refit_full
+        self.precision = precision
+        self.jit = jit
         self.seed = seed
         self.id_col = id_col
         self.time_col = time_col
@@ -299,6 +308,7 @@ class Forecaster(SequenceEstimator):
         source = WindowSource(panel, self._spec)
         self._builder_args = {
             **{name: getattr(self, name) for name in _BUILDER_ARGS},
+            "precision": resolve_precision(self.precision),
             "lookback": self.lookback_,
             "season_length": usable,
             "scaling": self.scaling_,

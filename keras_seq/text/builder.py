@@ -15,7 +15,7 @@ from keras_seq.errors import (
 from keras_seq.layers.pooling import POOLINGS, SequencePooling
 from keras_seq.layers.recurrent import CELLS, RecurrentEncoder
 from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
-from keras_seq.training.runtime import seeded
+from keras_seq.training.runtime import dtype_policy, resolve_jit, seeded
 
 
 @suggests_names
@@ -42,6 +42,8 @@ def build_text_classifier(
     global_clipnorm: float | str | None = "auto",
     clipnorm: float | None = None,
     clipvalue: float | None = None,
+    precision: str | None = None,
+    jit: bool | str = "auto",
     seed: int | None = None,
 ) -> keras.Model:
     """Builds and compiles a recurrent network from token ids to class probabilities.
@@ -69,6 +71,9 @@ def build_text_classifier(
             if no other clip is given. The three exclude each other.
         clipnorm: Limit of the norm of each variable's gradient.
         clipvalue: Limit of each element of the gradient.
+        precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"` or `"float64"`, in
+            which the layers compute; None: as Keras is set. Probabilities are float32.
+        jit: Whether XLA compiles each step; `"auto"`: on JAX, not on TensorFlow.
         seed: Of the initial weights; None draws one.
 
     Returns:
@@ -103,7 +108,7 @@ def build_text_classifier(
     )
     clipping = resolve_clipping(global_clipnorm, clipnorm, clipvalue)
     both_ways = bidirectional in (True, "auto")
-    with seeded(seed):
+    with seeded(seed), dtype_policy(precision):
         tokens = keras.Input((None,), dtype="int32", name="tokens")
         length = keras.Input((), dtype="int32", name="length")
         steps = keras.layers.Embedding(max_tokens, embedding_dim, name="embedding")(
@@ -133,12 +138,16 @@ def build_text_classifier(
         model = keras.Model(
             {"tokens": tokens, "length": length}, probabilities, name="text_classifier"
         )
-    _compile(model, multi_label, RecordingAdam(learning_rate, **clipping))
+    optimizer = RecordingAdam(learning_rate, **clipping)
+    _compile(model, multi_label, optimizer, resolve_jit(jit))
     return model
 
 
 def _compile(
-    model: keras.Model, multi_label: bool, optimizer: keras.optimizers.Optimizer
+    model: keras.Model,
+    multi_label: bool,
+    optimizer: keras.optimizers.Optimizer,
+    jit_compile: bool,
 ) -> None:
     kind = "Binary" if multi_label else "SparseCategorical"
     losses, metrics = keras.losses, keras.metrics
@@ -151,6 +160,5 @@ def _compile(
             getattr(metrics, f"{kind}Crossentropy")(name="log_loss"),
             getattr(metrics, f"{kind}Accuracy")(name="accuracy"),
         ],
-        # On TensorFlow each padded length would compile anew, for seconds.
-        jit_compile=keras.backend.backend() == "jax",
+        jit_compile=jit_compile,
     )

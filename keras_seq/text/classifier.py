@@ -33,6 +33,7 @@ from keras_seq.text.scores import classification_scores, verdict
 from keras_seq.text.texts import check_texts, check_weights
 from keras_seq.training.estimator import SequenceEstimator
 from keras_seq.training.fit import FitResult, fit_model
+from keras_seq.training.runtime import resolve_precision
 
 # Constructor arguments that the builder and the preprocessor take under their names.
 _BUILDER_ARGS = (
@@ -50,6 +51,7 @@ _BUILDER_ARGS = (
     "global_clipnorm",
     "clipnorm",
     "clipvalue",
+    "jit",
     "seed",
 )
 _PREPROCESSOR_ARGS = ("max_tokens", "split", "max_length", "truncation", "min_count")
@@ -92,6 +94,9 @@ class TextClassifier(SequenceEstimator):
         refit_full: Whether to train again on everything, for as many epochs as were
             best on validation.
         baseline: Whether to fit TF-IDF + logistic regression for comparison.
+        precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"` or `"float64"`, in
+            which the network computes; None: as Keras is set. Outputs are float32.
+        jit: Whether XLA compiles each step; `"auto"`: on JAX, not on TensorFlow.
         seed: Of split, weights, batches and dropout. 0 is a seed like any other.
 
     Attributes:
@@ -139,6 +144,8 @@ class TextClassifier(SequenceEstimator):
         validation_split: float = 0.1,
         refit_full: bool = True,
         baseline: bool = True,
+        precision: str | None = None,
+        jit: bool | str = "auto",
         seed: int = 0,
     ):
         self.cell = cell
@@ -166,6 +173,8 @@ class TextClassifier(SequenceEstimator):
         self.validation_split = validation_split
         self.refit_full = refit_full
         self.baseline = baseline
+        self.precision = precision
+        self.jit = jit
         self.seed = seed
 
     def fit(
@@ -256,6 +265,7 @@ class TextClassifier(SequenceEstimator):
         self.preprocessor_ = self._make_preprocessor().fit(corpus.texts)
         self._builder_args = {
             **{name: getattr(self, name) for name in _BUILDER_ARGS},
+            "precision": resolve_precision(self.precision),
             "num_classes": len(self.classes_),
             "max_tokens": len(self.preprocessor_.vocabulary_),
         }

@@ -117,7 +117,10 @@ class RecordingAdam(keras.optimizers.Adam):
         # Whether a maximum keeps a NaN differs from backend to backend; a sum does.
         largest = ops.where(ops.isnan(total), total, ops.maximum(largest, norm))
         self.record.assign(ops.stack([steps + 1.0, total, largest, clipped + clips]))
-        return super()._clip_gradients(grads)
+        # Keras's clipping wants one dtype; under "float64" the output is float32.
+        widest = keras.backend.result_type(*{grad.dtype for grad in grads})
+        wide = super()._clip_gradients([ops.cast(grad, widest) for grad in grads])
+        return [ops.cast(new, old.dtype) for new, old in zip(wide, grads, strict=True)]
 
     def _clips(self, grads: list[Tensor], squares: Tensor, norm: Tensor) -> Tensor:
         """Whether clipping changes anything; NaN is beyond every limit."""
@@ -126,7 +129,7 @@ class RecordingAdam(keras.optimizers.Adam):
         elif self.clipnorm:
             within = ops.all(ops.sqrt(squares) <= self.clipnorm)
         elif self.clipvalue:
-            largest = [ops.max(ops.abs(grad)) for grad in grads]
+            largest = [ops.cast(ops.max(ops.abs(grad)), "float32") for grad in grads]
             within = ops.all(ops.stack(largest) <= self.clipvalue)
         else:
             return ops.zeros(())

@@ -108,3 +108,6 @@ def test_describe_names_the_backend():
     told = describe()
     assert told["backend"] == keras.backend.backend()
     assert told["devices"] and told["cpu_count"] >= 1
+    assert told["xla"] is (told["backend"] == "jax")
+    names = {"tensorflow": {"intra_op", "inter_op"}, "jax": {"xla"}}[told["backend"]]
+    assert set(told["threads"]) == names and min(told["threads"].values()) >= 1
