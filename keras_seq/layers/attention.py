@@ -91,8 +91,14 @@ class SelfAttentionBlock(keras.layers.Layer):
         )
         # No dropout inside: it would cost the fused kernels, whose softmax is in
         # float32 in every precision; Keras's other path has it in half precision.
+        # float16 is too narrow for the scores, and jax 0.10 cannot compile their
+        # product in it on a CPU or TPU.
+        narrow = self.compute_dtype == "float16"
         self.attention = keras.layers.MultiHeadAttention(
-            self.num_heads, units // self.num_heads, name="attention", **policy
+            self.num_heads,
+            units // self.num_heads,
+            dtype="float32" if narrow else self.dtype_policy,
+            name="attention",
         )
         self.feed_forward_norm = keras.layers.LayerNormalization(
             epsilon=EPSILON, name="feed_forward_norm", **policy
@@ -123,6 +129,7 @@ class SelfAttentionBlock(keras.layers.Layer):
         attended = self.attention(
             normed, normed, attention_mask=visible, use_causal_mask=self.causal
         )
+        attended = ops.cast(attended, self.compute_dtype)
         sequence = inputs + self.attention_dropout(attended, training=training)
         hidden = self.expand(self.feed_forward_norm(sequence))
         added = self.contract(hidden)  # (batch, time, units)

@@ -173,6 +173,19 @@ def test_half_precision_stays_close(policy):
     np.testing.assert_allclose(output, exact, atol=0.15)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_trains_compiled_in_half_precision(policy):
+    steps, lengths = keras.Input((None, 3)), keras.Input((), dtype="int32")
+    encoder = make_encoder(num_layers=1, dtype=policy)
+    model = keras.Model([steps, lengths], encoder(steps, lengths))
+    model.compile("sgd", "mse", jit_compile=True)
+    before = encoder.get_weights()
+    model.fit([with_padding(make_inputs(), 2), LENGTHS], np.ones((4, 9, 6)), verbose=0)
+    after = encoder.get_weights()
+    assert all(np.isfinite(weight).all() for weight in after)
+    assert any((a != b).any() for a, b in zip(after, before, strict=True))
+
+
 def test_far_positions_stay_distinct_in_half_precision():
     encoder = make_encoder(units=4, features=4, num_layers=1, dtype="mixed_bfloat16")
     output = encoder._add_positions(ops.zeros((1, 600, 4), "bfloat16"))
