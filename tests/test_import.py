@@ -91,6 +91,17 @@ def test_the_list_for_jax_is_the_dependencies_without_tensorflow() -> None:
     assert split(listed) == expected
 
 
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+sys.modules["tensorflow"] = None  # every import of it now fails
+import keras_seq
+found = pkgutil.walk_packages(keras_seq.__path__, "keras_seq.")
+names = [module.name for module in found if not module.name.endswith("__main__")]
+assert "keras_seq.training.distribution" in names
+for name in names:
+    importlib.import_module(name)
+"""
+
 FIT_BOTH = """
 import sys
 sys.modules["tensorflow"] = None  # every import of it now fails
@@ -119,8 +130,16 @@ assert sys.modules["tensorflow"] is None
 """
 
 
-@pytest.mark.skipif(
+needs_jax = pytest.mark.skipif(
     importlib.util.find_spec("jax") is None, reason="needs the extra `jax`"
 )
+
+
+@needs_jax
+def test_every_module_loads_without_tensorflow() -> None:
+    _run(IMPORT_ALL, KERAS_BACKEND="jax")
+
+
+@needs_jax
 def test_both_tasks_and_the_search_run_on_jax_without_tensorflow() -> None:
     _run(FIT_BOTH, KERAS_BACKEND="jax")

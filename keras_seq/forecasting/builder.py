@@ -17,6 +17,7 @@ from keras_seq.errors import (
 from keras_seq.layers.quantiles import QuantileHead, check_quantiles
 from keras_seq.layers.recurrent import CELLS, RecurrentEncoder
 from keras_seq.layers.scaling import SCALINGS, WindowScaler, WindowUnscaler
+from keras_seq.training.distribution import check_ignored, sum_over_replicas
 from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
 from keras_seq.training.runtime import dtype_policy, resolve_jit, seeded
 
@@ -70,9 +71,9 @@ class ForecastModel(keras.Model):
         pinball = 2.0 * ops.mean(
             ops.maximum(levels * error, (levels - 1.0) * error), axis=-1
         )
-        total = ops.sum(weight)
-        loss = ops.sum(pinball * weight) / ops.maximum(total, 1.0)
-        self.pinball.update_state(loss, sample_weight=total)
+        summed, total = ops.sum(pinball * weight), ops.sum(weight)
+        self.pinball.update_state(summed / ops.maximum(total, 1.0), sample_weight=total)
+        loss = summed / ops.maximum(sum_over_replicas(total), 1.0)
         return loss + sum(self.losses)
 
     @property
@@ -193,6 +194,7 @@ def build_forecaster(
             "batch_size": (batch_size, None),
         }
     )
+    check_ignored()
     clipping = resolve_clipping(global_clipnorm, clipnorm, clipvalue)
     levels = check_quantiles(sorted({*check_quantiles(quantiles), 0.5}))
     with seeded(seed), dtype_policy(precision):

@@ -11,6 +11,12 @@ from keras_seq.errors import check_integer
 from keras_seq.forecasting.builder import build_forecaster
 from keras_seq.forecasting.scores import finite_mean, naive_scale, repeat_season
 from keras_seq.forecasting.windows import Split, Windows, WindowSource
+from keras_seq.training.distribution import (
+    check_divisible,
+    distributed,
+    on_one_device,
+    round_up,
+)
 from keras_seq.training.fit import Batches, fit_model
 from keras_seq.training.runtime import derive_seed
 
@@ -34,6 +40,7 @@ def train(
     batch_size: int | str,
     patience: int,
     seed: int,
+    distribution: str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] | None,
     verbose: int | str,
     title: str,
@@ -49,6 +56,7 @@ def train(
         batch_size: Windows per step, or `"auto"`.
         patience: Epochs without improvement before training stops.
         seed: Of weights, batches and dropout.
+        distribution: As in `distributed`.
         callbacks: More Keras callbacks.
         verbose: 0 is silent.
         title: Stands before the progress.
@@ -58,22 +66,30 @@ def train(
     """
     per_epoch = min(STEPS_PER_EPOCH, steps)
     epochs = -(-steps // per_epoch)
-    model = build_forecaster(**builder_args, decay_steps=epochs * per_epoch)
-    learn_floor(model, source, split, seed)
-    batch_size = choose_batch_size(split) if batch_size == "auto" else batch_size
-    check_integer("batch_size", batch_size, 1)
-    result = fit_model(
-        model,
-        training_batches(source, split, int(batch_size), per_epoch, seed),
-        epochs=epochs,
-        seed=seed,
-        validation=validation_batches(source, split) if len(split.series) else None,
-        monitor="val_pinball",
-        patience=patience,
-        callbacks=callbacks,
-        verbose=verbose,
-        title=title,
-    )
+    options = {k: builder_args[k] for k in ("precision", "jit") if k in builder_args}
+    with distributed(distribution, **options) as count:
+        if batch_size == "auto":
+            batch_size = round_up(choose_batch_size(split), count)
+        size = check_integer("batch_size", batch_size, 1)
+        check_divisible(size, count)
+        validation = None
+        if len(split.series):
+            validation = validation_batches(source, split, round_up(512, count))
+        model = build_forecaster(**builder_args, decay_steps=epochs * per_epoch)
+        learn_floor(model, source, split, seed)
+        result = fit_model(
+            model,
+            training_batches(source, split, size, per_epoch, seed),
+            epochs=epochs,
+            seed=seed,
+            validation=validation,
+            monitor="val_pinball",
+            patience=patience,
+            callbacks=callbacks,
+            verbose=verbose,
+            title=title,
+        )
+    model = on_one_device(model, lambda: build_forecaster(**builder_args), count)
     history = result.history
     history.insert(0, "step", history.pop("epoch") * per_epoch)
     return model, history

@@ -104,6 +104,8 @@ class Forecaster(SequenceEstimator):
         precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"` or `"float64"`, in
             which the network computes; None: as Keras is set. Outputs are float32.
         jit: Whether XLA compiles each step; `"auto"`: on JAX, not on TensorFlow.
+        distribution: `"auto"` trains on every accelerator, on JAX also those of other
+            hosts (see `keras_seq.training.distribution.distributed`); None on one.
         seed: Of weights, batches and dropout. 0 is a seed like any other.
         id_col: Column with the series' names; None: the frame is one series.
         time_col: Column with stamps or whole numbers.
@@ -156,6 +158,7 @@ class Forecaster(SequenceEstimator):
         refit_full: bool = True,
         precision: str | None = None,
         jit: bool | str = "auto",
+        distribution: str | None = None,
         seed: int = 0,
         id_col: str | None = "unique_id",
         time_col: str = "ds",
@@ -188,6 +191,7 @@ class Forecaster(SequenceEstimator):
         self.refit_full = refit_full
         self.precision = precision
         self.jit = jit
+        self.distribution = distribution
         self.seed = seed
         self.id_col = id_col
         self.time_col = time_col
@@ -240,6 +244,7 @@ class Forecaster(SequenceEstimator):
                 split,
                 steps=steps,
                 batch_size=self.batch_size,
+                distribution=self.distribution,
                 patience=self.patience,
                 seed=self.seed,
                 callbacks=callbacks,

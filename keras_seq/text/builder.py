@@ -1,6 +1,7 @@
 """build_text_classifier: the text network."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -14,8 +15,25 @@ from keras_seq.errors import (
 )
 from keras_seq.layers.pooling import POOLINGS, SequencePooling
 from keras_seq.layers.recurrent import CELLS, RecurrentEncoder
+from keras_seq.training.distribution import check_ignored, replica_share
 from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
 from keras_seq.training.runtime import dtype_policy, resolve_jit, seeded
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class TextModel(keras.Model):
+    """Functional model whose loss weighs rows alike, whichever replica has them."""
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        return loss * replica_share(sample_weight)
 
 
 @suggests_names
@@ -106,6 +124,7 @@ def build_text_classifier(
             "batch_size": (batch_size, None),
         }
     )
+    check_ignored()
     clipping = resolve_clipping(global_clipnorm, clipnorm, clipvalue)
     both_ways = bidirectional in (True, "auto")
     with seeded(seed), dtype_policy(precision):
@@ -135,7 +154,7 @@ def build_text_classifier(
             dtype="float32",  # probabilities need more digits than half precision has
             name="probabilities",
         )(pooled)
-        model = keras.Model(
+        model = TextModel(
             {"tokens": tokens, "length": length}, probabilities, name="text_classifier"
         )
     optimizer = RecordingAdam(learning_rate, **clipping)

@@ -31,6 +31,11 @@ from keras_seq.text.labels import encode_labels, learn_classes
 from keras_seq.text.preprocessing import TextPreprocessor
 from keras_seq.text.scores import classification_scores, verdict
 from keras_seq.text.texts import check_texts, check_weights
+from keras_seq.training.distribution import (
+    check_divisible,
+    distributed,
+    on_one_device,
+)
 from keras_seq.training.estimator import SequenceEstimator
 from keras_seq.training.fit import FitResult, fit_model
 from keras_seq.training.runtime import resolve_precision
@@ -97,6 +102,8 @@ class TextClassifier(SequenceEstimator):
         precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"` or `"float64"`, in
             which the network computes; None: as Keras is set. Outputs are float32.
         jit: Whether XLA compiles each step; `"auto"`: on JAX, not on TensorFlow.
+        distribution: `"auto"` trains on every accelerator, on JAX also those of other
+            hosts (see `keras_seq.training.distribution.distributed`); None on one.
         seed: Of split, weights, batches and dropout. 0 is a seed like any other.
 
     Attributes:
@@ -146,6 +153,7 @@ class TextClassifier(SequenceEstimator):
         baseline: bool = True,
         precision: str | None = None,
         jit: bool | str = "auto",
+        distribution: str | None = None,
         seed: int = 0,
     ):
         self.cell = cell
@@ -175,6 +183,7 @@ class TextClassifier(SequenceEstimator):
         self.baseline = baseline
         self.precision = precision
         self.jit = jit
+        self.distribution = distribution
         self.seed = seed
 
     def fit(
@@ -269,26 +278,31 @@ class TextClassifier(SequenceEstimator):
             "num_classes": len(self.classes_),
             "max_tokens": len(self.preprocessor_.vocabulary_),
         }
-        model = self._build_model(**self._builder_args)
         validation = None
         if held is not None:
             shown = self._buckets(held.texts)
             validation = validation_batches(shown, held.targets, held.weights)
         buckets = self._buckets(corpus.texts)
-        result = fit_model(
-            model,
-            training_batches(buckets, corpus.targets, corpus.weights, self.seed),
-            epochs=epochs,
-            seed=self.seed,
-            validation=validation,
-            # Unlike the loss, it is exact over batches that are not equally full.
-            monitor="val_log_loss",
-            patience=self.patience,
-            callbacks=callbacks,
-            verbose=verbose,
-            title=title,
+        options = {name: self._builder_args[name] for name in ("precision", "jit")}
+        with distributed(self.distribution, **options) as count:
+            check_divisible(self.batch_size, count)
+            model = self._build_model(**self._builder_args)
+            result = fit_model(
+                model,
+                training_batches(buckets, corpus.targets, corpus.weights, self.seed),
+                epochs=epochs,
+                seed=self.seed,
+                validation=validation,
+                # Unlike the loss, it is exact over batches that are not equally full.
+                monitor="val_log_loss",
+                patience=self.patience,
+                callbacks=callbacks,
+                verbose=verbose,
+                title=title,
+            )
+        self.model_ = on_one_device(
+            model, lambda: self._build_model(**self._builder_args), count
         )
-        self.model_ = model
         self._linear = None
         if self.baseline:
             self._linear = fit_linear(corpus, self.preprocessor_, self.seed)

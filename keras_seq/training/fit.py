@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from keras_seq.training.distribution import process_share
 from keras_seq.training.optimizer import GradientNorms
 from keras_seq.training.progress import Progress
 from keras_seq.training.runtime import derive_seed
@@ -43,6 +44,19 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> Batch:
         return self.get_batch(*divmod(index, self.steps_per_epoch))
+
+
+def local_part(batches: Batches) -> Batches:
+    """The rows that this process feeds, where several share each batch."""
+    rank, count = process_share()
+    if count == 1:
+        return batches
+
+    def get_batch(epoch: int, step: int) -> Batch:
+        whole = batches.get_batch(epoch, step)
+        return keras.tree.map_structure(lambda rows: np.split(rows, count)[rank], whole)
+
+    return Batches(batches.steps_per_epoch, get_batch, batches.endless)
 
 
 class AddressedDropout(keras.callbacks.Callback):
@@ -140,10 +154,10 @@ def fit_model(
     # After Progress, whose line has no room for them; before all that read logs.
     ours += [GradientNorms(), StopOnNonFiniteLoss()]
     record = model.fit(
-        training,
+        local_part(training),
         epochs=epochs,
         steps_per_epoch=training.steps_per_epoch,
-        validation_data=validation,
+        validation_data=None if validation is None else local_part(validation),
         callbacks=[*ours, *(callbacks or [])],
         verbose=0,
         shuffle=False,
