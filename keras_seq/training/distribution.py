@@ -139,9 +139,12 @@ def _mirrored(
             "scope, with `distribution='auto'`. "
             f"Received: {type(tf.distribute.get_strategy()).__name__}"
         )
-    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices()
-    devices = [device.name for device in found]
-    if distribution is None or len(devices) < 2:
+    if distribution is None:
+        yield 1
+        return
+    kinds = (tf.config.list_logical_devices(kind) for kind in ("GPU", "CPU"))
+    devices = [device.name for device in next(filter(None, kinds))]
+    if len(devices) < 2:
         yield 1
         return
     if precision == "mixed_float16":
