@@ -1,5 +1,6 @@
 """RecurrentEncoder: stacked, optionally bidirectional SimpleRNN, LSTM or GRU."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,12 +8,9 @@ import keras
 from keras import ops
 
 from keras_seq.errors import check_choice, check_integer, check_rate
-from keras_seq.layers.padding import (
-    last_valid_step,
-    reverse_valid_steps,
-    valid_steps,
-    zero_padding,
-)
+from keras_seq.layers.cells import CELL_MATHS
+from keras_seq.layers.normalization import SequenceNormalization
+from keras_seq.layers.paths import run_layer
 
 Tensor = Any
 
@@ -67,22 +65,33 @@ class RecurrentEncoder(keras.layers.Layer):
         cell: `"rnn"` (also `"simple_rnn"`), `"lstm"` or `"gru"`.
         num_layers: Number of stacked layers.
         bidirectional: Whether each layer also runs backward; outputs are concatenated.
+        residual: Whether each layer after the first adds its inputs to its outputs
+            (Wu et al. 2016, section 3.1); all layers then have equal units.
+        normalization: Of each layer's outputs: `"layer"`, `"batch"` (over valid steps
+            only) or None.
         dropout: Rate between layers, one mask per sequence (Gal & Ghahramani 2016).
-        recurrent_dropout: Rate on the recurrent state; costs the fused kernels.
-        activation: Of the cell; anything but `"tanh"` costs the fused kernels.
+        recurrent_dropout: Rate on the recurrent state; costs the fast paths in
+            training.
+        activation: Of the cell; anything but `"tanh"` costs the fast paths, which a
+            warning says.
         forget_bias: Initial bias of the LSTM's forget gate (Jozefowicz et al. 2015).
         return_state: Whether to return the final states as well.
+        return_causal: Whether to return, last, the deepest sequence that at no step
+            has seen a later one: the outputs, or the forward half of the first layer
+            if bidirectional.
 
     Call arguments:
         inputs: `(batch, time, features)`.
         lengths: int32, `(batch,)`, valid steps of each row, 0 to time; None: all.
+        initial_state: List in the order of the returned states; None: zeros.
         training: Whether dropout is active.
 
     Returns:
         `(batch, time, units)`, twice the units if bidirectional, zeros at padding.
         With `return_state`, also a list with one tensor `(batch, units)` for each
         layer, direction (forward, backward) and part (`h`, and for LSTM `c`), in
-        this order: the state after the last valid step, zeros for rows of length 0.
+        this order: the state after the last valid step, the initial one for rows of
+        length 0.
 
     Example:
         >>> encoder = RecurrentEncoder(32, cell="gru", bidirectional=True)
@@ -97,11 +106,14 @@ class RecurrentEncoder(keras.layers.Layer):
         cell: str = "lstm",
         num_layers: int = 1,
         bidirectional: bool = False,
+        residual: bool = False,
+        normalization: str | None = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         activation: str = "tanh",
         forget_bias: float = 1.0,
         return_state: bool = False,
+        return_causal: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -114,14 +126,28 @@ class RecurrentEncoder(keras.layers.Layer):
                 f"masks stay inside the cell. Received: {recurrent_dropout=}"
             )
         self.units = check_units(units, num_layers)
+        if residual and len(set(self.units)) > 1:
+            raise ValueError(
+                "`residual` needs equal `units` in all layers, since outputs are added "
+                f"to inputs. Received: units={self.units}"
+            )
+        if activation != "tanh":
+            warnings.warn(
+                f"activation={activation!r} costs the fast paths: fused kernels and "
+                "our own loops compute tanh only. Layers run as plain Keras loops.",
+                stacklevel=2,
+            )
         self.cell = cell
         self.num_layers = num_layers
         self.bidirectional = bidirectional
+        self.residual = residual
+        self.normalization = normalization
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
         self.activation = activation
         self.forget_bias = forget_bias
         self.return_state = return_state
+        self.return_causal = return_causal
         self.forward = [self._make_layer("forward", i) for i in range(num_layers)]
         self.backward = [
             self._make_layer("backward", i) for i in range(num_layers * bidirectional)
@@ -129,9 +155,18 @@ class RecurrentEncoder(keras.layers.Layer):
         # One mask per sequence: the same units are dropped at every step.
         self.dropouts = [
             keras.layers.Dropout(
-                dropout, noise_shape=(None, 1, None), name=f"dropout_{i}"
+                dropout,
+                noise_shape=(None, 1, None),
+                dtype=self.dtype_policy,
+                name=f"dropout_{i}",
             )
             for i in range(1, num_layers)
+        ]
+        self.normalizations = [
+            SequenceNormalization(
+                normalization, dtype=self.dtype_policy, name=f"normalization_{i}"
+            )
+            for i in range(num_layers if normalization else 0)
         ]
 
     def _make_layer(self, direction: str, index: int) -> keras.layers.Layer:
@@ -149,66 +184,92 @@ class RecurrentEncoder(keras.layers.Layer):
             **options,
         )
 
-    def build(self, inputs_shape: Any, lengths_shape: Any = None) -> None:
+    @property
+    def state_units(self) -> list[int]:
+        """Width of each state, in the order of the returned states."""
+        parts = (1 + self.bidirectional) * CELL_MATHS[self.cell].num_states
+        return [units for units in self.units for _ in range(parts)]
+
+    def build(self, inputs_shape: Any, *_: Any, **__: Any) -> None:
         features = inputs_shape[-1]
         for index, units in enumerate(self.units):
             for direction in (self.forward, self.backward):
                 if direction:
                     direction[index].build((*inputs_shape[:-1], features))
             features = units * (2 if self.bidirectional else 1)
+            if self.normalizations:
+                self.normalizations[index].build((*inputs_shape[:-1], features))
         self.built = True
 
+    def compute_output_spec(self, inputs: Any, *_: Any, **__: Any) -> Any:
+        """Shapes without running the loops, which would be traced for nothing."""
+
+        def spec(*shape: Any) -> keras.KerasTensor:
+            return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+        batch, time = inputs.shape[:2]
+        sequence = spec(batch, time, self.units[-1] * (2 if self.bidirectional else 1))
+        causal = self.units[0] if self.bidirectional else self.units[-1]
+        return self._returned(
+            sequence,
+            [spec(batch, units) for units in self.state_units],
+            spec(batch, time, causal),
+        )
+
+    def _returned(self, sequence: Any, states: list[Any], causal: Any) -> Any:
+        outputs = [sequence]
+        if self.return_state:
+            outputs.append(states)
+        if self.return_causal:
+            outputs.append(causal)
+        return tuple(outputs) if len(outputs) > 1 else sequence
+
     def call(
-        self, inputs: Tensor, lengths: Tensor | None = None, training: Any = None
-    ) -> Tensor:
-        sequence, states = inputs, []
+        self,
+        inputs: Tensor,
+        lengths: Tensor | None = None,
+        initial_state: list[Tensor] | None = None,
+        training: Any = None,
+    ) -> Any:
         if lengths is not None:
             lengths = ops.cast(lengths, "int32")
-            # A NaN in the padding would otherwise reach the weights' gradients.
-            sequence = zero_padding(sequence, lengths)
+        sequence, states, causal = inputs, [], None
+        parts = CELL_MATHS[self.cell].num_states
         for index in range(self.num_layers):
+            below = sequence
             if index:
                 sequence = self.dropouts[index - 1](sequence, training=training)
             outputs = []
-            for layers, flip in ((self.forward, False), (self.backward, True)):
+            for layers, reverse in ((self.forward, False), (self.backward, True)):
                 if layers:
-                    output, state = self._run(
-                        layers[index], sequence, lengths, flip, training
+                    initial = None
+                    if initial_state is not None:
+                        initial = initial_state[len(states) : len(states) + parts]
+                    output, state = run_layer(
+                        layers[index],
+                        sequence,
+                        lengths,
+                        initial,
+                        reverse=reverse,
+                        return_state=self.return_state,
+                        training=training,
                     )
                     outputs.append(output)
-                    states.extend(state)
-            sequence = ops.concatenate(outputs, axis=-1) if flip else outputs[0]
-        if lengths is not None:
-            sequence = zero_padding(sequence, lengths)
-        return (sequence, states) if self.return_state else sequence
-
-    def _run(
-        self,
-        layer: keras.layers.Layer,
-        sequence: Tensor,
-        lengths: Tensor | None,
-        flip: bool,
-        training: Any,
-    ) -> tuple[Tensor, list[Tensor]]:
-        """One layer in one direction: its output sequence and final state."""
-
-        def turn(x: Tensor) -> Tensor:
-            if not flip:
-                return x
-            return (
-                ops.flip(x, 1) if lengths is None else reverse_valid_steps(x, lengths)
+                    states.extend(state or [None] * parts)
+            if causal is None:
+                causal = outputs[0]
+            sequence = (
+                ops.concatenate(outputs, axis=-1) if self.backward else outputs[0]
             )
-
-        inputs = turn(sequence)
-        hidden = layer(inputs, training=training)  # (batch, time, units)
-        state = []
-        if self.return_state:
-            state.append(
-                hidden[:, -1] if lengths is None else last_valid_step(hidden, lengths)
-            )
-            if self.cell == "lstm":
-                state.append(final_cell_state(layer.cell, inputs, hidden, lengths))
-        return turn(hidden), state
+            if self.normalizations:
+                sequence = self.normalizations[index](
+                    sequence, lengths, training=training
+                )
+            if self.residual and index:
+                sequence = sequence + below
+        return self._returned(
+            sequence, states, causal if self.bidirectional else sequence
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -217,51 +278,12 @@ class RecurrentEncoder(keras.layers.Layer):
             "cell": self.cell,
             "num_layers": self.num_layers,
             "bidirectional": self.bidirectional,
+            "residual": self.residual,
+            "normalization": self.normalization,
             "dropout": self.dropout,
             "recurrent_dropout": self.recurrent_dropout,
             "activation": self.activation,
             "forget_bias": self.forget_bias,
             "return_state": self.return_state,
+            "return_causal": self.return_causal,
         }
-
-
-def final_cell_state(
-    cell: Any, inputs: Tensor, hidden: Tensor, lengths: Tensor | None
-) -> Tensor:
-    """Recovers an LSTM's `c` after each row's last valid step.
-
-    Keras returns the sequence of `h` only, and the `c` of its last step, which has
-    run over the padding. Given every `h`, the gates follow from `(x[t], h[t-1])`, and
-    `c[t] = f[t] * c[t-1] + i[t] * g[t]` is an elementwise scan; past a row's end it
-    is held by `f = 1`, `i = 0`. Exact, and so is its gradient.
-
-    Args:
-        cell: `keras.layers.LSTMCell`, built.
-        inputs: `(batch, time, features)`.
-        hidden: The layer's output, `(batch, time, units)`.
-        lengths: int32, `(batch,)`; None: all steps are valid.
-
-    Returns:
-        `(batch, units)`.
-    """
-    previous = ops.pad(hidden[:, :-1], ((0, 0), (1, 0), (0, 0)))  # h[t-1], h[-1] = 0
-    gates = (
-        ops.matmul(inputs, cell.kernel)
-        + ops.matmul(previous, cell.recurrent_kernel)
-        + cell.bias
-    )  # (batch, time, 4 * units)
-    i, f, g, _ = ops.split(gates, 4, axis=-1)
-    i, f = cell.recurrent_activation(i), cell.recurrent_activation(f)
-    update = i * cell.activation(g)
-    if lengths is not None:
-        valid = valid_steps(hidden, lengths)
-        f = ops.where(valid, f, ops.ones((), f.dtype))
-        update = ops.where(valid, update, ops.zeros((), update.dtype))
-
-    def step(c: Tensor, gate_and_update: tuple[Tensor, Tensor]) -> tuple[Tensor, None]:
-        forget, new = gate_and_update
-        return forget * c + new, None
-
-    time_major = [ops.transpose(x, (1, 0, 2)) for x in (f, update)]
-    c, _ = ops.scan(step, ops.zeros_like(update[:, 0]), tuple(time_major))
-    return c

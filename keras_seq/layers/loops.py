@@ -1,0 +1,249 @@
+"""Two orders of running a recurrence over right-padded rows, behind one interface.
+
+`TimeMajor` runs all rows to the longest length, with static shapes, on any backend.
+`PackedBlocks` leaves out the padding, which static shapes cannot; TensorFlow only.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from keras_seq.layers.padding import reverse_valid_steps, valid_steps, zero_padding
+
+Tensor = Any
+Step = Callable[[list[Tensor], list[Tensor]], tuple[list[Tensor], list[Tensor]]]
+
+# Steps between two looks at which rows have ended. Fewer waste less on padding, more
+# spare the loop's own work; 8 and 16 did about equally well.
+BLOCK = 8
+
+
+class TimeMajor:
+    """All rows, step after step.
+
+    Args:
+        inputs: `(batch, time, features)`, for its shape.
+        lengths: int32, `(batch,)`; None: all steps are valid.
+        reverse: Whether rows run backward from their last valid step.
+    """
+
+    def __init__(self, inputs: Tensor, lengths: Tensor | None, reverse: bool):
+        self.batch, self.time = ops.shape(inputs)[0], ops.shape(inputs)[1]
+        self.lengths, self.reverse = lengths, reverse
+
+    def _turn(self, sequence: Tensor) -> Tensor:
+        if not self.reverse:
+            return sequence
+        if self.lengths is None:
+            return ops.flip(sequence, 1)
+        return reverse_valid_steps(sequence, self.lengths)
+
+    def gather(self, sequence: Tensor) -> Tensor:
+        """`(batch, time, width)`, zero at padding, to rows, `(time * batch, width)`."""
+        if self.lengths is not None:
+            sequence = zero_padding(sequence, self.lengths)
+        rows = ops.transpose(self._turn(sequence), (1, 0, 2))
+        return ops.reshape(rows, (-1, sequence.shape[-1]))
+
+    def gather_gradient(self, sequence: Tensor) -> Tensor:
+        """The same for a gradient: a row's gradient counts once."""
+        return self.gather(sequence)
+
+    def scatter(self, rows: Tensor) -> Tensor:
+        """Rows back to `(batch, time, width)`, zero at padding."""
+        rows = ops.reshape(rows, (self.time, self.batch, rows.shape[-1]))
+        sequence = self._turn(ops.transpose(rows, (1, 0, 2)))
+        if self.lengths is None:
+            return sequence
+        return zero_padding(sequence, self.lengths)
+
+    def sort(self, state: Tensor) -> Tensor:
+        """A state, `(batch, units)`, in the order in which the loop holds rows."""
+        return state
+
+    def unsort(self, state: Tensor) -> Tensor:
+        return state
+
+    def previous(self, rows: Tensor, initial: Tensor) -> Tensor:
+        """What stood one step before each row; `initial` before the first."""
+        return ops.concatenate([initial, rows[: -self.batch]], axis=0)
+
+    def run(
+        self, step: Step, rows: list[Tensor], carry: list[Tensor], backward: bool
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Runs `step(rows of one time, carry) -> (carry, kept)` over all times.
+
+        Args:
+            step: What is kept has the shapes of the carry.
+            rows: Each `(time * batch, width)`.
+            carry: Each `(batch, units)`.
+            backward: Whether the last time comes first.
+
+        Returns:
+            What was kept of all times, each `(time * batch, units)`; the last carry.
+        """
+        by_time = tuple(
+            ops.reshape(r, (self.time, self.batch, r.shape[-1])) for r in rows
+        )
+        if backward:  # `reverse` of keras 3.15's scan does not end on TensorFlow's XLA
+            by_time = tuple(ops.flip(r, 0) for r in by_time)
+
+        def body(carry: Any, rows: Any) -> Any:
+            carry, kept = step(list(rows), list(carry))
+            return tuple(carry), tuple(kept)
+
+        last, kept = ops.scan(body, tuple(carry), by_time)
+        if backward:
+            kept = tuple(ops.flip(k, 0) for k in kept)
+        return [ops.reshape(k, (-1, k.shape[-1])) for k in kept], list(last)
+
+
+class PackedBlocks:
+    """Rows sorted by length and packed without their padding, in blocks of time.
+
+    In block j, steps `BLOCK * j` to `BLOCK * (j + 1)`, only the rows run that reach
+    into it: they are the first `counts[j]` of the sorted rows. Within a block the
+    packed rows are time-major, so a step's rows are contiguous, and a row that ends
+    inside a block repeats its last step, with a gradient of zero. (The packing of
+    PyTorch's PackedSequence, by block instead of by step.)
+
+    Args:
+        inputs: `(batch, time, features)`, for its shape.
+        lengths: int32, `(batch,)`; None: all steps are valid.
+        reverse: Whether rows run backward from their last valid step.
+    """
+
+    def __init__(self, inputs: Tensor, lengths: Tensor | None, reverse: bool):
+        import tensorflow as tf
+
+        self.batch, time = ops.shape(inputs)[0], ops.shape(inputs)[1]
+        if lengths is None:
+            lengths = tf.fill([self.batch], time)
+        self.order = tf.argsort(lengths, direction="DESCENDING", stable=True)
+        ordered = tf.gather(lengths, self.order)
+        starts = tf.range(0, time, BLOCK)
+        alive = ordered[None, :] > starts[:, None]  # (blocks, batch)
+        # One row at least, so that there is something to gather from.
+        first = (starts[:, None] == 0) & (tf.range(self.batch)[None, :] == 0)
+        alive = tf.cast(alive | first, tf.int32)
+        self.counts = tf.reduce_sum(alive, axis=1)
+        self.num_blocks = tf.math.count_nonzero(self.counts, dtype=tf.int32)
+        self.any_valid = tf.reduce_any(lengths > 0)
+        self.valid = valid_steps(inputs, lengths)  # (batch, time, 1)
+        ranks = tf.math.invert_permutation(self.order)
+
+        # Where each packed row comes from.
+        alive = tf.broadcast_to(
+            alive[:, None, :], (tf.shape(starts)[0], BLOCK, self.batch)
+        )
+        places = tf.cast(tf.where(alive > 0), tf.int32)
+        block, step_in_block, rank = tf.unstack(places, axis=1)  # (rows,)
+        step = BLOCK * block + step_in_block
+        self.repeated = (step >= tf.gather(ordered, rank))[:, None]
+        last = tf.maximum(tf.gather(ordered, rank) - 1, 0)
+        step = tf.maximum(last - step, 0) if reverse else tf.minimum(step, last)
+        self.sources = tf.gather(self.order, rank) * time + step
+
+        # Where each valid step of the batch went.
+        steps = tf.broadcast_to(tf.range(time)[None, :], (self.batch, time))
+        if reverse:
+            steps = tf.maximum(lengths[:, None] - 1 - steps, 0)
+        offsets = tf.cumsum(self.counts * BLOCK, exclusive=True)
+        block_of = steps // BLOCK
+        within = steps % BLOCK * tf.gather(self.counts, block_of) + ranks[:, None]
+        places_of = tf.gather(offsets, block_of) + within
+        self.destinations = tf.where(self.valid[..., 0], places_of, 0)
+
+        # The step before lies as many rows up as its block holds.
+        held = tf.gather(
+            self.counts, tf.maximum(block - (1 - tf.sign(step_in_block)), 0)
+        )
+        self.before = tf.range(tf.shape(rank)[0]) - held
+        self.ranks = ranks
+
+    def gather(self, sequence: Tensor) -> Tensor:
+        import tensorflow as tf
+
+        flat = tf.reshape(sequence, (-1, sequence.shape[-1]))
+        rows = tf.gather(flat, self.sources)
+        # Where all rows are empty, the one that runs would read its padding.
+        return tf.cond(self.any_valid, lambda: rows, lambda: tf.zeros_like(rows))
+
+    def gather_gradient(self, sequence: Tensor) -> Tensor:
+        rows = self.gather(sequence)
+        return ops.where(self.repeated, ops.zeros((), rows.dtype), rows)
+
+    def scatter(self, rows: Tensor) -> Tensor:
+        sequence = ops.take(rows, self.destinations, axis=0)
+        return ops.where(self.valid, sequence, ops.zeros((), rows.dtype))
+
+    def sort(self, state: Tensor) -> Tensor:
+        return ops.take(state, self.order, axis=0)[: self.counts[0]]
+
+    def unsort(self, state: Tensor) -> Tensor:
+        return ops.take(_fit_rows(state, self.batch), self.ranks, axis=0)
+
+    def previous(self, rows: Tensor, initial: Tensor) -> Tensor:
+        shifted = ops.concatenate([initial, rows], axis=0)
+        return ops.take(shifted, self.before + self.counts[0], axis=0)
+
+    def run(
+        self, step: Step, rows: list[Tensor], carry: list[Tensor], backward: bool
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        import tensorflow as tf
+
+        def body(block: Any, start: Any, carry: Any, kept: Any) -> Any:
+            count = self.counts[block]
+            start = start - BLOCK * count if backward else start
+            end = start + BLOCK * count
+            by_step = [
+                tf.unstack(tf.reshape(r[start:end], (BLOCK, count, r.shape[-1])))
+                for r in rows
+            ]
+            carry = [_fit_rows(c, count) for c in carry]
+            outputs = [[] for _ in carry]
+            for index in reversed(range(BLOCK)) if backward else range(BLOCK):
+                carry, kept_now = step([r[index] for r in by_step], carry)
+                for output, value in zip(outputs, kept_now, strict=True):
+                    output.append(value)
+            kept = [
+                array.write(block, tf.concat(o[::-1] if backward else o, axis=0))
+                for array, o in zip(kept, outputs, strict=True)
+            ]
+            if backward:
+                return block - 1, start, carry, kept
+            return block + 1, end, carry, kept
+
+        def unfinished(block: Any, *_: Any) -> Any:
+            return block >= 0 if backward else block < self.num_blocks
+
+        def blocks_of(state: Tensor) -> Any:
+            shape = (None, state.shape[-1])
+            return tf.TensorArray(
+                state.dtype, self.num_blocks, infer_shape=False, element_shape=shape
+            )
+
+        total = tf.shape(self.sources)[0]
+        start = (self.num_blocks - 1, total) if backward else (0, 0)
+        kept = [blocks_of(state) for state in carry]
+        scalar = tf.TensorShape(())
+        shapes = [tf.TensorShape((None, state.shape[-1])) for state in carry]
+        _, _, last, kept = tf.while_loop(
+            unfinished,
+            body,
+            (*start, carry, kept),
+            shape_invariants=(
+                scalar,
+                scalar,
+                shapes,
+                [tf.TensorShape(None)] * len(kept),
+            ),
+        )
+        return [array.concat() for array in kept], last
+
+
+def _fit_rows(state: Tensor, count: Tensor) -> Tensor:
+    """Cuts to `count` rows, or fills up with zeros."""
+    state = state[:count]
+    return ops.pad(state, ((0, count - ops.shape(state)[0]), (0, 0)))
