@@ -202,7 +202,7 @@ class PackedBlocks:
                 for r in rows
             ]
             carry = [_fit_rows(c, count) for c in carry]
-            outputs = [[] for _ in carry]
+            outputs: list[list[Tensor]] = [[] for _ in carry]
             for index in reversed(range(BLOCK)) if backward else range(BLOCK):
                 carry, kept_now = step([r[index] for r in by_step], carry)
                 for output, value in zip(outputs, kept_now, strict=True):

@@ -21,12 +21,18 @@ from keras_seq.layers.recurrence import recurrence
 
 Tensor = Any
 
+# Which layers Keras 3.15 hands to a GPU kernel.
+FUSED_CELLS = {
+    "tensorflow": (keras.layers.LSTM, keras.layers.GRU),
+    "jax": (keras.layers.LSTM,),
+}
+
 
 class Path(NamedTuple):
-    """How a layer runs: its name, why it is not a faster one, what would change it."""
+    """How a layer runs: its name and why; empty `change`: none is faster here."""
 
     name: str
-    why: str = ""
+    why: str
     change: str = ""
 
 
@@ -36,38 +42,37 @@ def choose_path(layer: keras.layers.Layer, *, training: bool, xla: bool) -> Path
     Args:
         layer: Built or not.
         training: Whether dropout is active.
-        xla: Whether the step is compiled by XLA.
+        xla: Whether TensorFlow compiles the step by XLA; JAX always does.
     """
     if layer.activation is not keras.activations.tanh:
         name = keras.activations.serialize(layer.activation)
         return Path("plain", f"activation={name!r}", "leave `activation` at 'tanh'")
+    dropped = f"recurrent_dropout={layer.recurrent_dropout}"
+    instead = "use `dropout`, between layers, instead"
     if training and layer.recurrent_dropout:
-        return Path(
-            "plain",
-            f"recurrent_dropout={layer.recurrent_dropout}",
-            "use `dropout`, between layers, instead",
-        )
-    backend, gpu = keras.backend.backend(), _has_gpu()
-    lstm, gru = (isinstance(layer, getattr(keras.layers, n)) for n in ("LSTM", "GRU"))
-    if backend == "jax":
-        if gpu and lstm:
-            return Path("fused")
-        if gpu:
-            return Path(
-                "hoisted", "JAX has a fused kernel for LSTM only", "cell='lstm'"
-            )
-        return Path("hoisted")
-    if backend != "tensorflow":
+        return Path("plain", dropped, instead)
+    backend = keras.backend.backend()
+    if backend not in ("tensorflow", "jax"):
         return Path("plain", f"backend {backend!r}", "use TensorFlow or JAX")
-    if gpu and (lstm or gru) and not xla:
-        return Path("fused")
-    if gpu or xla:
-        why = "XLA has no fused kernel" if xla else "SimpleRNN has no fused kernel"
-        return Path("hoisted", why, "jit=False" if xla else "cell='lstm' or 'gru'")
-    return Path("packed")
+    if not has_gpu():
+        if backend == "jax":
+            return Path("hoisted", "JAX needs static shapes")
+        if xla:
+            return Path("hoisted", "XLA needs static shapes", "jit=False: 'packed'")
+        return Path("packed", "TensorFlow without XLA can leave out the padding")
+    fused = FUSED_CELLS[backend]
+    if not isinstance(layer, fused):
+        names = " or ".join(repr(c.__name__.lower()) for c in fused)
+        why = f"the GPU kernels of {backend} do not have this cell"
+        return Path("hoisted", why, f"cell={names}")
+    if layer.recurrent_dropout:  # Keras then leaves the kernel out in inference, too
+        return Path("hoisted", dropped, instead)
+    if xla and backend == "tensorflow":
+        return Path("hoisted", "XLA cannot call the GPU kernel", "jit=False: 'fused'")
+    return Path("fused", "GPU kernel")
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
     if keras.backend.backend() == "jax":
         import jax
 

@@ -10,6 +10,8 @@ from keras_seq.layers.padding import last_valid_step, valid_steps, zero_padding
 
 Tensor = Any
 
+# Below any score, and finite in float32.
+LOWEST = -3e38
 POOLINGS = ("last", "mean", "max", "concat", "attention")
 
 
@@ -45,6 +47,7 @@ class SequencePooling(keras.layers.Layer):
         check_choice("pooling", pooling, POOLINGS)
         self.pooling = pooling
         self.bidirectional = bidirectional
+        self.modes = ("mean", "max", "last") if pooling == "concat" else (pooling,)
 
     def build(self, inputs_shape: Any, lengths_shape: Any = None) -> None:
         if self.pooling == "attention":
@@ -64,8 +67,7 @@ class SequencePooling(keras.layers.Layer):
     def call(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
         if lengths is None:
             lengths = ops.sum(ops.ones_like(inputs[..., 0], dtype="int32"), axis=1)
-        modes = ("mean", "max", "last") if self.pooling == "concat" else (self.pooling,)
-        pooled = [getattr(self, f"_{mode}")(inputs, lengths) for mode in modes]
+        pooled = [getattr(self, f"_{mode}")(inputs, lengths) for mode in self.modes]
         return ops.concatenate(pooled, axis=-1)
 
     def _mean(self, inputs: Tensor, lengths: Tensor) -> Tensor:
@@ -74,7 +76,7 @@ class SequencePooling(keras.layers.Layer):
         return total / count[:, None]
 
     def _max(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        lowest = ops.cast(-3e38 if inputs.dtype != "float16" else -6e4, inputs.dtype)
+        lowest = ops.cast(LOWEST if inputs.dtype != "float16" else -6e4, inputs.dtype)
         shown = ops.where(valid_steps(inputs, lengths), inputs, lowest)
         largest = ops.max(shown, axis=1)
         return ops.where(lengths[:, None] > 0, largest, ops.zeros((), inputs.dtype))
@@ -90,13 +92,19 @@ class SequencePooling(keras.layers.Layer):
     def _attention(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         inputs = zero_padding(inputs, lengths)
         valid = valid_steps(inputs, lengths)  # (batch, time, 1)
+        scores = self._scores(inputs, valid)
+        weights = ops.where(
+            valid, ops.softmax(scores, axis=1), ops.zeros((), scores.dtype)
+        )
+        pooled = ops.sum(weights * ops.cast(inputs, scores.dtype), axis=1)
+        return ops.cast(pooled, inputs.dtype)
+
+    def _scores(self, inputs: Tensor, valid: Tensor) -> Tensor:
+        """Of each step, in float32 at least: `(batch, time, 1)`."""
         exact = keras.backend.result_type(inputs.dtype, "float32")
         scores = ops.cast(self.query(self.hidden(inputs)), exact)
         # Finite, so that a row without a valid step has no NaN in its gradient.
-        scores = ops.where(valid, scores, ops.cast(-3e38, exact))
-        weights = ops.where(valid, ops.softmax(scores, axis=1), ops.zeros((), exact))
-        pooled = ops.sum(weights * ops.cast(inputs, exact), axis=1)
-        return ops.cast(pooled, inputs.dtype)
+        return ops.where(valid, scores, ops.cast(LOWEST, exact))
 
     def get_config(self) -> dict[str, Any]:
         config = {"pooling": self.pooling, "bidirectional": self.bidirectional}

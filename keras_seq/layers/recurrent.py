@@ -166,7 +166,8 @@ class RecurrentEncoder(keras.layers.Layer):
             SequenceNormalization(
                 normalization, dtype=self.dtype_policy, name=f"normalization_{i}"
             )
-            for i in range(num_layers if normalization else 0)
+            for i in range(num_layers)
+            if normalization
         ]
 
     def _make_layer(self, direction: str, index: int) -> keras.layers.Layer:
@@ -233,7 +234,8 @@ class RecurrentEncoder(keras.layers.Layer):
     ) -> Any:
         if lengths is not None:
             lengths = ops.cast(lengths, "int32")
-        sequence, states, causal = inputs, [], None
+        sequence, causal = inputs, None
+        states: list[Tensor] = []
         parts = CELL_MATHS[self.cell].num_states
         for index in range(self.num_layers):
             below = sequence

@@ -10,11 +10,12 @@ from keras_seq.errors import (
     check_integer,
     check_number,
     check_rate,
-    refuse_unavailable,
     suggests_names,
 )
+from keras_seq.layers.encoder import check_structure, encode, make_encoder
+from keras_seq.layers.next_step import NextTokenLoss, TokenSampler
 from keras_seq.layers.pooling import POOLINGS, SequencePooling
-from keras_seq.layers.recurrent import CELLS, RecurrentEncoder
+from keras_seq.layers.state import RunningPooling
 from keras_seq.training.distribution import check_ignored, replica_share
 from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
 from keras_seq.training.runtime import dtype_policy, resolve_jit, seeded
@@ -48,12 +49,18 @@ def build_text_classifier(
     embedding_dim: int = 128,
     pooling: str = "max",
     dropout: float = 0.3,
+    embedding_dropout: float | None = None,
     recurrent_dropout: float = 0.0,
     normalization: str | None = None,
+    residual: bool = False,
     activation: str = "tanh",
     forget_bias: float = 1.0,
+    num_heads: int | str = "auto",
+    conv_filters: int | None = None,
+    conv_width: int = 3,
     multi_label: bool = False,
     auxiliary: str | None = None,
+    auxiliary_weight: float = 0.1,
     stateful: bool = False,
     batch_size: int | None = None,
     learning_rate: float = 1e-3,
@@ -69,21 +76,32 @@ def build_text_classifier(
     Args:
         num_classes: Number of classes (of labels, if `multi_label`).
         max_tokens: Number of token ids, padding (0) and unknown (1) included.
-        cell: `"rnn"` (`"simple_rnn"`), `"lstm"` or `"gru"`.
+        cell: `"rnn"` (`"simple_rnn"`), `"lstm"`, `"gru"`, or `"transformer"`, a
+            self-attention encoder in the same place.
         units: Hidden size of each direction, or one per layer.
-        num_layers: Recurrent layers.
-        bidirectional: `"auto"` is True.
+        num_layers: Layers of the encoder.
+        bidirectional: Whether steps see later ones; `"auto"` is True, and False if
+            `stateful`.
         embedding_dim: Size of a token's vector.
-        pooling: `"max"`, `"mean"`, `"last"`, or `"concat"` of the three.
+        pooling: `"max"`, `"mean"`, `"last"`, `"concat"` of the three, or `"attention"`.
         dropout: Rate on embeddings, between layers and before the output.
+        embedding_dropout: Rate on embeddings alone; None: as `dropout`.
         recurrent_dropout: Rate on the recurrent state.
-        normalization: Not available yet.
-        activation: Of the cell.
+        normalization: Of each recurrent layer's outputs: `"layer"`, `"batch"` or None.
+        residual: Whether each recurrent layer after the first adds its inputs.
+        activation: Of the cell; anything but `"tanh"` costs the fast paths.
         forget_bias: Initial bias of the LSTM's forget gate.
+        num_heads: Of a transformer; must divide `units`. `"auto"`: 4, 2 or 1.
+        conv_filters: Filters of a convolution before the encoder; None: none.
+        conv_width: Steps the convolution sees; only earlier ones where the encoder
+            sees only earlier ones, or an auxiliary task forbids later ones.
         multi_label: Whether each label is decided by itself.
-        auxiliary: Not available yet.
-        stateful: Not available yet.
-        batch_size: Not available yet.
+        auxiliary: `"next_step"` trains the deepest part of the encoder that has seen
+            no later step to predict the next token as well (Dai & Le 2015).
+        auxiliary_weight: Of that loss beside the main one.
+        stateful: Whether a batch's rows continue those of the batch before: texts can
+            be given in chunks. See `keras_seq.layers.state`.
+        batch_size: Rows whose states are kept; needed by `stateful`.
         learning_rate: Of Adam.
         global_clipnorm: Limit of the norm of all gradients together; `"auto"` is 1.0
             if no other clip is given. The three exclude each other.
@@ -110,43 +128,68 @@ def build_text_classifier(
     """
     check_integer("num_classes", num_classes, 1 if multi_label else 2)
     check_integer("max_tokens", max_tokens, 3)
-    check_choice("cell", cell, CELLS)
     check_choice("bidirectional", bidirectional, (True, False, "auto"))
     check_integer("embedding_dim", embedding_dim, 1)
     check_choice("pooling", pooling, POOLINGS)
     check_rate("dropout", dropout)
     check_number("learning_rate", learning_rate, above=0)
-    refuse_unavailable(
-        {
-            "normalization": (normalization, None),
-            "auxiliary": (auxiliary, None),
-            "stateful": (stateful, False),
-            "batch_size": (batch_size, None),
-        }
+    if embedding_dropout is None:
+        embedding_dropout = dropout
+    check_rate("embedding_dropout", embedding_dropout)
+    check_number("auxiliary_weight", auxiliary_weight, above=0)
+    both_ways = not stateful if bidirectional == "auto" else bidirectional
+    check_structure(
+        cell=cell,
+        bidirectional=both_ways,
+        auxiliary=auxiliary,
+        stateful=stateful,
+        batch_size=batch_size,
+        conv_filters=conv_filters,
+        conv_width=conv_width,
     )
     check_ignored()
     clipping = resolve_clipping(global_clipnorm, clipnorm, clipvalue)
-    both_ways = bidirectional in (True, "auto")
     with seeded(seed), dtype_policy(precision):
         tokens = keras.Input((None,), dtype="int32", name="tokens")
         length = keras.Input((), dtype="int32", name="length")
-        steps = keras.layers.Embedding(max_tokens, embedding_dim, name="embedding")(
-            tokens
-        )  # (batch, time, embedding_dim)
-        steps = keras.layers.SpatialDropout1D(dropout, name="embedding_dropout")(steps)
-        encoder = RecurrentEncoder(
-            units,
+        embedding = keras.layers.Embedding(max_tokens, embedding_dim, name="embedding")
+        embedded = embedding(tokens)  # (batch, time, embedding_dim)
+        steps = keras.layers.SpatialDropout1D(
+            embedding_dropout, name="embedding_dropout"
+        )(embedded)
+        encoder = make_encoder(
             cell=cell,
+            units=units,
             num_layers=num_layers,
             bidirectional=both_ways,
+            residual=residual,
+            normalization=normalization,
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
             activation=activation,
             forget_bias=forget_bias,
-            name="encoder",
+            num_heads=num_heads,
+            batch_size=batch_size,
         )
-        pool = SequencePooling(pooling, bidirectional=both_ways, name="pooling")
-        pooled = pool(encoder(steps, length), length)  # (batch, features)
+        encoded, causal = encode(
+            steps,
+            length,
+            encoder,
+            conv_filters=conv_filters,
+            conv_width=conv_width,
+            causal_front=bool(auxiliary) or not both_ways,
+        )
+        if auxiliary:
+            encoded = _predict_next_token(
+                encoded, causal, tokens, length, embedding, embedded, auxiliary_weight
+            )
+        if stateful:
+            pool = RunningPooling(pooling, batch_size=batch_size, name="pooling")
+        else:
+            # A transformer's steps do not end anywhere: its last one is the last.
+            ends = both_ways and cell != "transformer"
+            pool = SequencePooling(pooling, bidirectional=ends, name="pooling")
+        pooled = pool(encoded, length)  # (batch, features)
         pooled = keras.layers.Dropout(dropout, name="dropout")(pooled)
         probabilities = keras.layers.Dense(
             num_classes,
@@ -160,6 +203,36 @@ def build_text_classifier(
     optimizer = RecordingAdam(learning_rate, **clipping)
     _compile(model, multi_label, optimizer, resolve_jit(jit))
     return model
+
+
+def _predict_next_token(
+    encoded: Any,
+    causal: Any,
+    tokens: Any,
+    length: Any,
+    embedding: keras.layers.Embedding,
+    embedded: Any,
+    weight: float,
+) -> Any:
+    """Adds the auxiliary loss; the output layer is the embedding (Press & Wolf 2017).
+
+    Returns:
+        `encoded`, so that the loss is part of the network.
+    """
+    sampler = TokenSampler(embedding.input_dim, name="token_sampler")
+    ids, log_expected = sampler(tokens)
+    predicted = keras.layers.Dense(embedding.output_dim, name="next_step")(causal)
+    return NextTokenLoss(weight, name="next_step_loss")(
+        encoded,
+        predicted,
+        embedded,
+        tokens,
+        length,
+        ids,
+        log_expected,
+        embedding(ids),
+        sampler.log_expected(tokens),
+    )
 
 
 def _compile(

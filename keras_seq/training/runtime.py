@@ -1,4 +1,4 @@
-"""Backend, devices, precision, XLA and seeds (public as `keras_seq.runtime`)."""
+"""Backend, devices, precision, XLA, seeds, ways (public as `keras_seq.runtime`)."""
 
 import logging
 import os
@@ -13,6 +13,7 @@ import numpy as np
 
 import keras_seq
 from keras_seq.errors import check_choice
+from keras_seq.training.compute_path import compute_path as compute_path
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
 
