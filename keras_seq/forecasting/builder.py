@@ -14,9 +14,11 @@ from keras_seq.errors import (
     refuse_unavailable,
     suggests_names,
 )
+from keras_seq.layers.encoder import check_structure, encode, make_encoder
+from keras_seq.layers.next_step import NextValueLoss
 from keras_seq.layers.quantiles import QuantileHead, check_quantiles
-from keras_seq.layers.recurrent import CELLS, RecurrentEncoder
 from keras_seq.layers.scaling import SCALINGS, WindowScaler, WindowUnscaler
+from keras_seq.layers.state import RunningScaler
 from keras_seq.training.distribution import check_ignored, sum_over_replicas
 from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
 from keras_seq.training.runtime import dtype_policy, resolve_jit, seeded
@@ -54,7 +56,7 @@ class ForecastModel(keras.Model):
         training: bool = True,
     ) -> Tensor:
         scaler = self.get_layer("scaler")
-        _, _, location, scale = scaler(x["target"])
+        location, scale = scaler.location_and_scale(x["target"], training)
         y, y_pred = ops.cast(y, "float32"), ops.cast(y_pred, "float32")
         missing = ops.isnan(y)
         weight = 1.0 - ops.cast(missing, "float32")  # (batch, horizon)
@@ -102,9 +104,14 @@ def build_forecaster(
     dropout: float = 0.0,
     recurrent_dropout: float = 0.0,
     normalization: str | None = None,
+    residual: bool = False,
     activation: str = "tanh",
     forget_bias: float = 1.0,
+    num_heads: int | str = "auto",
+    conv_filters: int | None = None,
+    conv_width: int = 3,
     auxiliary: str | None = None,
+    auxiliary_weight: float = 0.1,
     stateful: bool = False,
     batch_size: int | None = None,
     learning_rate: float = 1e-3,
@@ -125,9 +132,10 @@ def build_forecaster(
     Args:
         lookback: Steps of the window.
         horizon: Steps to forecast.
-        cell: `"rnn"` (`"simple_rnn"`), `"lstm"` or `"gru"`.
+        cell: `"rnn"` (`"simple_rnn"`), `"lstm"`, `"gru"`, or `"transformer"`, a
+            causal self-attention encoder in the same place.
         units: Hidden size, or one per layer.
-        num_layers: Recurrent layers.
+        num_layers: Layers of the encoder.
         num_past: Covariates known only up to now. Not available yet.
         num_future: Covariates known in advance, such as the calendar.
         num_static: Numbers that belong to a series. Not available yet.
@@ -140,12 +148,20 @@ def build_forecaster(
         bidirectional: `"auto"` or False: the backward direction needs the future.
         dropout: Rate between layers and before the decoder.
         recurrent_dropout: Rate on the recurrent state.
-        normalization: Not available yet.
-        activation: Of the cell.
+        normalization: Of each recurrent layer's outputs: `"layer"`, `"batch"` or None.
+        residual: Whether each recurrent layer after the first adds its inputs.
+        activation: Of the cell; anything but `"tanh"` costs the fast paths.
         forget_bias: Initial bias of the LSTM's forget gate.
-        auxiliary: Not available yet.
-        stateful: Not available yet.
-        batch_size: Not available yet.
+        num_heads: Of a transformer; must divide `units`. `"auto"`: 4, 2 or 1.
+        conv_filters: Filters of a causal convolution before the encoder; None: none.
+        conv_width: Steps the convolution sees.
+        auxiliary: `"next_step"` trains the encoder to predict each next value of the
+            window as well.
+        auxiliary_weight: Of that loss beside the main one.
+        stateful: Whether a batch's rows continue those of the batch before: windows
+            are then chunks of a stream, and statistics run on with it. See
+            `keras_seq.layers.state`.
+        batch_size: Rows whose states are kept; needed by `stateful`.
         learning_rate: Of Adam.
         decay_steps: Steps over which the learning rate falls to zero along a cosine;
             None keeps it constant.
@@ -175,7 +191,6 @@ def build_forecaster(
     """
     check_integer("lookback", lookback, 1)
     check_integer("horizon", horizon, 1)
-    check_choice("cell", cell, CELLS)
     check_integer("num_future", num_future, 0)
     check_choice("point", point, ("median",))
     check_choice("scaling", scaling, SCALINGS)
@@ -188,11 +203,17 @@ def build_forecaster(
             "num_past": (num_past, 0),
             "num_static": (num_static, 0),
             "static_cardinalities": (tuple(static_cardinalities), ()),
-            "normalization": (normalization, None),
-            "auxiliary": (auxiliary, None),
-            "stateful": (stateful, False),
-            "batch_size": (batch_size, None),
         }
+    )
+    check_number("auxiliary_weight", auxiliary_weight, above=0)
+    check_structure(
+        cell=cell,
+        bidirectional=False,
+        auxiliary=auxiliary,
+        stateful=stateful,
+        batch_size=batch_size,
+        conv_filters=conv_filters,
+        conv_width=conv_width,
     )
     check_ignored()
     clipping = resolve_clipping(global_clipnorm, clipnorm, clipvalue)
@@ -202,19 +223,34 @@ def build_forecaster(
         if num_future:
             width = (lookback + horizon, num_future)
             inputs["future"] = keras.Input(width, name="future")
-        encoder = RecurrentEncoder(
-            units,
+        encoder = make_encoder(
             cell=cell,
+            units=units,
             num_layers=num_layers,
+            bidirectional=False,
+            residual=residual,
+            normalization=normalization,
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
             activation=activation,
             forget_bias=forget_bias,
-            name="encoder",
+            num_heads=num_heads,
+            batch_size=batch_size,
         )
-        head = QuantileHead(levels, dtype="float32", name="quantiles")
+        scaler = WindowScaler(scaling, name="scaler")
+        if batch_size is not None:
+            scaler = RunningScaler(scaling, batch_size=batch_size, name="scaler")
         outputs = _forecast(
-            inputs, encoder, head, horizon, season_length, scaling, dropout
+            inputs,
+            scaler,
+            encoder,
+            QuantileHead(levels, dtype="float32", name="quantiles"),
+            horizon=horizon,
+            season_length=season_length,
+            dropout=dropout,
+            conv_filters=conv_filters,
+            conv_width=conv_width,
+            auxiliary_weight=auxiliary_weight if auxiliary else None,
         )
         model = ForecastModel(inputs, outputs, name="forecaster")
     rate: Any = learning_rate
@@ -227,16 +263,19 @@ def build_forecaster(
 
 def _forecast(
     inputs: dict[str, Tensor],
-    encoder: RecurrentEncoder,
+    scaler: WindowScaler,
+    encoder: keras.layers.Layer,
     head: QuantileHead,
+    *,
     horizon: int,
     season_length: int,
-    scaling: str,
     dropout: float,
+    conv_filters: int | None,
+    conv_width: int,
+    auxiliary_weight: float | None,
 ) -> Tensor:
     """The network itself: raw windows to `(batch, horizon, quantiles)`, raw unit."""
     lookback = inputs["target"].shape[1]
-    scaler = WindowScaler(scaling, name="scaler")
     scaled, observed, location, scale = scaler(inputs["target"])
     change = _seasonal_change(scaled, observed, season_length)
     steps = ops.stack([scaled, observed, change], axis=-1)  # (batch, lookback, 3)
@@ -244,7 +283,19 @@ def _forecast(
         known = _zero_missing(inputs["future"])
         # (batch, lookback, 3 + num_future)
         steps = ops.concatenate([steps, known[:, :lookback]], axis=-1)
-    context = encoder(steps)[:, -1]  # (batch, units)
+    encoded, causal = encode(
+        steps,
+        None,
+        encoder,
+        conv_filters=conv_filters,
+        conv_width=conv_width,
+        causal_front=True,
+    )
+    if auxiliary_weight is not None:
+        predicted = keras.layers.Dense(1, name="next_step")(causal)[..., 0]
+        loss = NextValueLoss(auxiliary_weight, name="next_step_loss")
+        encoded = loss(encoded, predicted, scaled, observed)
+    context = encoded[:, -1]  # (batch, units)
     context = keras.layers.Dropout(dropout, name="dropout")(context)
     context = ops.concatenate([context, _log_noise(change)], axis=-1)
     decoded = keras.layers.Dense(horizon * DECODER_UNITS, name="decoder")(context)
@@ -257,7 +308,7 @@ def _forecast(
     )
     center = _repeat_season(scaled, season_length, horizon) + linear(scaled)
     forecast = head(center, ops.relu(decoded))  # (batch, horizon, quantiles)
-    return WindowUnscaler(scaling, name="unscaler")(forecast, location, scale)
+    return WindowUnscaler(scaler.scaling, name="unscaler")(forecast, location, scale)
 
 
 def _check_season(season_length: int, lookback: int) -> None:

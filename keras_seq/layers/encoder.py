@@ -145,5 +145,8 @@ def encode(
             conv_filters, conv_width, causal=causal_front, name="front"
         )
         steps = front(steps, lengths)
-    encoded = encoder(steps, lengths)
-    return encoded if isinstance(encoded, tuple | list) else (encoded, encoded)
+    if isinstance(encoder, SelfAttentionEncoder):
+        encoded = causal = encoder(steps, lengths)
+    else:
+        encoded, causal = encoder(steps, lengths)
+    return encoded, causal

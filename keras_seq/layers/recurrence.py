@@ -56,7 +56,7 @@ def recurrence(
         recurrent: Tensor,
         bias: Tensor,
         *initial: Tensor,
-    ):
+    ) -> Any:
         cell = maths(Weights(kernel, recurrent, bias))
         rows = loop.gather(inputs)
         projected = cell.project(rows)

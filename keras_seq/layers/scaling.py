@@ -57,16 +57,23 @@ class WindowScaler(keras.layers.Layer):
         self.built = True
 
     def call(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        window = ops.cast(window, "float32")
-        missing = ops.isnan(window)
-        observed = ops.cast(ops.logical_not(missing), "float32")
-        values = ops.where(missing, ops.zeros_like(window), window)
-        location, scale = self._statistics(values, observed)
+        values, observed = self.split_missing(window)
+        location, scale = self.location_and_scale(window)
         scaled = self.transform(values, location, scale) * observed
         return scaled, observed, location, scale
 
-    def _statistics(self, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Location and scale of each window, `(batch, 1)`."""
+    def split_missing(self, window: Tensor) -> tuple[Tensor, Tensor]:
+        """The values, 0 where missing, and 1.0 or 0.0 for observed or not."""
+        window = ops.cast(window, "float32")
+        missing = ops.isnan(window)
+        values = ops.where(missing, ops.zeros_like(window), window)
+        return values, ops.cast(ops.logical_not(missing), "float32")
+
+    def location_and_scale(
+        self, window: Tensor, training: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        """Of each window, `(batch, 1)`."""
+        values, observed = self.split_missing(window)
         count = ops.maximum(ops.sum(observed, axis=1, keepdims=True), 1.0)
 
         def mean(x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from keras_seq.errors import check_choice, check_integer
 from keras_seq.layers.padding import last_valid_step, valid_steps, zero_padding
 from keras_seq.layers.pooling import LOWEST, SequencePooling
 from keras_seq.layers.recurrent import RecurrentEncoder
+from keras_seq.layers.scaling import WindowScaler
 
 Tensor = Any
 
@@ -193,6 +194,11 @@ class RunningPooling(CarriedState, SequencePooling):
         self._names = list(widths)
         self.add_states(widths)
 
+    def compute_output_spec(self, inputs: Any, *_: Any, **__: Any) -> Any:
+        # JAX could not slice a state to an unknown number of rows.
+        shape = (inputs.shape[0], inputs.shape[-1] * len(self.modes))
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
     def call(
         self,
         inputs: Tensor,
@@ -251,6 +257,85 @@ class RunningPooling(CarriedState, SequencePooling):
         return {k: v for k, v in config.items() if k != "bidirectional"}
 
 
+@keras.saving.register_keras_serializable("keras_seq")
+class RunningScaler(CarriedState, WindowScaler):
+    """WindowScaler over all steps since the last reset, chunk by chunk.
+
+    Each chunk is scaled by statistics of itself and of all chunks before it, merged
+    as by Chan et al. (1983), so that the scale settles as a stream goes on.
+
+    Args:
+        scaling: As for `WindowScaler`.
+        batch_size: Rows whose states are kept.
+
+    Call arguments:
+        window: `(batch, lookback)`; NaN marks a missing step.
+        training: Which states are used.
+
+    Returns:
+        As `WindowScaler`.
+    """
+
+    def __init__(self, scaling: str = "mean_abs", *, batch_size: int, **kwargs: Any):
+        super().__init__(scaling, **kwargs)
+        self.batch_size = check_integer("batch_size", batch_size, 1)
+
+    def build(self, window_shape: Any, *_: Any, **__: Any) -> None:
+        super().build(window_shape)
+        self.add_states({"count": 1, "size": 1, "mean": 1, "squares": 1})
+
+    def compute_output_spec(self, window: Any, *_: Any, **__: Any) -> Any:
+        # JAX could not slice a state to an unknown number of rows.
+        shapes = [window.shape] * 2 + [(window.shape[0], 1)] * 2
+        return tuple(keras.KerasTensor(shape, dtype="float32") for shape in shapes)
+
+    def call(self, window: Tensor, training: Any = None) -> tuple[Tensor, ...]:
+        values, observed = self.split_missing(window)
+        states = self.read_states(window, training)
+        self.write_states(self._merge(states, values, observed), training)
+        location, scale = self.location_and_scale(window, training)
+        scaled = self.transform(values, location, scale) * observed
+        return scaled, observed, location, scale
+
+    def _merge(
+        self, states: list[Tensor], values: Tensor, observed: Tensor
+    ) -> list[Tensor]:
+        count, size, mean, squares = states
+
+        def total(x: Tensor) -> Tensor:
+            return ops.sum(x * observed, axis=1, keepdims=True)
+
+        added = total(ops.ones_like(values))
+        some, every = ops.maximum(added, 1.0), ops.maximum(count + added, 1.0)
+        mean_here = total(values) / some
+        shift = mean_here - mean
+        squares_here = total(ops.square(values - mean_here))
+        return [
+            count + added,
+            size + (total(ops.abs(values)) / some - size) * added / every,
+            mean + shift * added / every,
+            squares + squares_here + ops.square(shift) * count * added / every,
+        ]
+
+    def location_and_scale(
+        self, window: Tensor, training: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        """As of the last call."""
+        count, size, mean, squares = self.read_states(window, training)
+        zero = ops.zeros_like(count)
+        if self.scaling == "none":
+            return zero, zero + 1.0
+        if self.scaling == "mean_abs":
+            return zero, ops.maximum(size, self.floor)
+        if self.scaling == "log":
+            return ops.log(ops.maximum(size, self.floor)), zero + 1.0
+        spread = ops.sqrt(squares / ops.maximum(count, 1.0))
+        return mean, ops.maximum(spread, self.floor)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "batch_size": self.batch_size}
+
+
 class ResetStates(keras.callbacks.Callback):
     """Starts every epoch, evaluation and prediction from empty states."""
 
@@ -302,4 +387,5 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
                 f"shapes {shapes[0]} and {shapes[1]}"
             )
     for path, weight in wanted.items():
-        weight.assign(given[path])
+        # By value: JAX gives an array's memory away when its model trains.
+        weight.assign(ops.convert_to_numpy(given[path]))

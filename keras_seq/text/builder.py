@@ -137,7 +137,7 @@ def build_text_classifier(
         embedding_dropout = dropout
     check_rate("embedding_dropout", embedding_dropout)
     check_number("auxiliary_weight", auxiliary_weight, above=0)
-    both_ways = not stateful if bidirectional == "auto" else bidirectional
+    both_ways = not stateful if bidirectional == "auto" else bool(bidirectional)
     check_structure(
         cell=cell,
         bidirectional=both_ways,
@@ -183,12 +183,11 @@ def build_text_classifier(
             encoded = _predict_next_token(
                 encoded, causal, tokens, length, embedding, embedded, auxiliary_weight
             )
-        if stateful:
+        # A transformer's steps do not end anywhere: its last one is the last.
+        ends = both_ways and cell != "transformer"
+        pool = SequencePooling(pooling, bidirectional=ends, name="pooling")
+        if batch_size is not None:
             pool = RunningPooling(pooling, batch_size=batch_size, name="pooling")
-        else:
-            # A transformer's steps do not end anywhere: its last one is the last.
-            ends = both_ways and cell != "transformer"
-            pool = SequencePooling(pooling, bidirectional=ends, name="pooling")
         pooled = pool(encoded, length)  # (batch, features)
         pooled = keras.layers.Dropout(dropout, name="dropout")(pooled)
         probabilities = keras.layers.Dense(
