@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from keras_seq import build_forecaster
+from keras_seq.layers.scaling import WindowScaler
+from keras_seq.layers.state import ResetStates, reset_states
 
 pytestmark = pytest.mark.numeric
 
@@ -104,6 +106,73 @@ def test_starts_at_the_seasonal_naive_forecast():
     np.testing.assert_allclose(output, expected, rtol=1e-4)
 
 
+STRUCTURES = {
+    "transformer": {"cell": "transformer"},
+    "convolution": {"conv_filters": 3},
+    "deep": {"num_layers": 2, "residual": True, "normalization": "layer"},
+    "batch": {"normalization": "batch", "cell": "lstm"},
+    "next_step": {"auxiliary": "next_step", "cell": "rnn"},
+    "stateful": {"stateful": True, "batch_size": 32},
+}
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_every_structure_learns(name):
+    """The target repeats the window's mean sign; the naive forecast does not know."""
+    model = make_model(**STRUCTURES[name], scaling="none", learning_rate=1e-2)
+    random = np.random.default_rng(0)
+    window = random.normal(size=(32, 8)).astype("float32")
+    actual = np.repeat(np.sign(window[:, :1]), 3, axis=1).astype("float32")
+    inputs = {"target": window}
+    options = {"batch_size": 32, "verbose": 0, "callbacks": [ResetStates()]}
+    losses = model.fit(inputs, actual, epochs=60, **options).history["pinball"]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("scaling", ["standard", "mean_abs", "log"])
+def test_a_stateful_forecaster_scales_by_all_chunks(scaling):
+    model = make_model(scaling=scaling, stateful=True, batch_size=6)
+    inputs, actual = make_windows()
+    second, _ = make_windows(seed=5)
+    both = np.concatenate([inputs["target"], 3 * second["target"]], axis=1)
+    model.predict(inputs, verbose=0)
+    model.evaluate({"target": 3 * second["target"]}, actual, verbose=0)
+    location, scale = model.get_layer("scaler").location_and_scale(inputs["target"])
+    whole = WindowScaler(scaling)
+    whole.build((6, 16))
+    whole.floor.assign(model.get_layer("scaler").floor)
+    expected = whole.location_and_scale(both)
+    np.testing.assert_allclose(location, expected[0], rtol=1e-4)
+    np.testing.assert_allclose(scale, expected[1], rtol=1e-4)
+    # with nothing learned yet, the naive forecast survives any scale
+    reset_states(model)
+    np.testing.assert_allclose(
+        model.predict(inputs, verbose=0)[..., 1],
+        np.repeat(inputs["target"][:, -1:], 3, axis=1),
+        rtol=1e-4,
+    )
+
+
+def test_the_auxiliary_loss_is_the_error_of_the_next_value():
+    plain = stir(make_model(scaling="none"))
+    model = make_model(scaling="none", auxiliary="next_step", auxiliary_weight=0.5)
+    names = {w.path: w for w in plain.trainable_weights}
+    for weight in model.trainable_weights:
+        weight.assign(names.get(weight.path, np.full(weight.shape, 0.3)))
+    inputs, actual = make_windows()
+    steps = [inputs["target"], ~np.isnan(inputs["target"])]
+    change = np.diff(inputs["target"], axis=1, prepend=np.nan)
+    steps = np.stack([*steps, change], axis=-1)
+    hidden = np.asarray(model.get_layer("encoder")(np.nan_to_num(steps))[0])
+    predicted = np.nan_to_num(inputs["target"]) + 0.3 * hidden.sum(-1) + 0.3
+    error = np.abs(inputs["target"][:, 1:] - predicted[:, :-1])
+    expected = 0.5 * np.nanmean(error)
+    without = plain.evaluate(inputs, actual, verbose=0, return_dict=True)["pinball"]
+    got = model.train_on_batch(inputs, actual, return_dict=True)
+    assert got["pinball"] == pytest.approx(without, rel=1e-4)
+    assert got["loss"] - got["pinball"] == pytest.approx(expected, rel=1e-3)
+
+
 def test_the_median_is_always_there():
     model = make_model(quantiles=(0.2, 0.8))
     assert model.quantiles == (0.2, 0.5, 0.8)
@@ -149,8 +218,13 @@ def test_survives_keras_s_own_format(tmp_path):
         ({"scaling": "lgo"}, "`scaling` must be one of.*Did you mean 'log'"),
         ({"num_past": 1}, "`num_past` is not available in this version"),
         ({"static_cardinalities": (3,)}, "`static_cardinalities` is not available"),
-        ({"stateful": True}, "`stateful` is not available"),
-        ({"auxiliary": "next_step"}, "`auxiliary` is not available"),
+        ({"stateful": True}, "`batch_size` must be a whole number"),
+        ({"auxiliary": "next"}, "`auxiliary` must be one of"),
+        (
+            {"cell": "transformer", "stateful": True, "batch_size": 4},
+            "self-attention carries no state",
+        ),
+        ({"cell": "transformer", "units": 5, "num_heads": 2}, "must be divisible"),
         ({"point": "mean"}, "`point` must be one of 'median'"),
         ({"decay_steps": 0}, "`decay_steps` must be"),
     ],

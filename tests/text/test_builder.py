@@ -1,9 +1,11 @@
 """The text network: what padding holds changes nothing; arguments are checked."""
 
+import keras
 import numpy as np
 import pytest
 
 from keras_seq import build_text_classifier
+from keras_seq.layers.state import copy_weights
 from tests.layers.gradients import gradients
 
 pytestmark = pytest.mark.numeric
@@ -52,6 +54,94 @@ def test_padding_changes_nothing(cell, bidirectional, pooling):
     for changed in results[1:]:
         for a, b in zip(changed, results[0], strict=True):
             np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=1e-6)
+
+
+def train_once(model, inputs, labels):
+    """All weights after one step of plain gradient descent."""
+    options = {"loss": model.loss, "jit_compile": model.jit_compile}
+    model.compile(keras.optimizers.SGD(1.0), **options)
+    loss = model.train_on_batch(inputs, labels)
+    return [np.asarray(loss), *model.get_weights()]
+
+
+STRUCTURES = {
+    "transformer": {"cell": "transformer", "num_layers": 2},
+    "causal transformer": {"cell": "transformer", "bidirectional": False},
+    "attention": {"pooling": "attention"},
+    "convolution": {"conv_filters": 3, "bidirectional": False},
+    "centred convolution": {"conv_filters": 3},
+    "layer": {"normalization": "layer", "num_layers": 2, "residual": True},
+    "batch": {"normalization": "batch", "num_layers": 2, "cell": "rnn"},
+    "next_step": {"auxiliary": "next_step"},
+    "next_step of many": {"auxiliary": "next_step", "max_tokens": 1500},
+    "next_step of a stack": {
+        "auxiliary": "next_step",
+        "bidirectional": False,
+        "num_layers": 2,
+    },
+    "stateful": {"stateful": True, "batch_size": 5, "pooling": "attention"},
+}
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_padding_changes_no_structure(name):
+    labels = np.array([0, 1, 2, 0], "int32")
+    results = []
+    for extra in (0, 1, 50):
+        model = make_model(**STRUCTURES[name], dropout=0.0)
+        junk = np.random.default_rng(extra).integers(0, 20, size=(4, extra))
+        tokens = np.concatenate([make_tokens(), junk.astype("int32")], axis=1)
+        inputs = {"tokens": tokens, "length": LENGTHS}
+        results.append([np.asarray(model(inputs)), *train_once(model, inputs, labels)])
+    for changed in results[1:]:
+        for a, b in zip(changed, results[0], strict=True):
+            assert np.abs(a - b).max() <= 1e-6 * max(1.0, np.abs(b).max())
+
+
+@pytest.mark.parametrize("cell", ["lstm", "transformer"])
+def test_the_auxiliary_task_learns_what_follows(cell):
+    """Token 5 follows 4 follows 3 and so on; the labels are noise."""
+    random = np.random.default_rng(0)
+    tokens = (random.integers(0, 10, size=(64, 1)) + np.arange(12)) % 10 + 2
+    inputs = {
+        "tokens": tokens.astype("int32"),
+        "length": np.full(64, 12, "int32"),
+    }
+    labels = random.integers(0, 3, size=64)
+    model = make_model(
+        cell=cell,
+        units=32,
+        embedding_dim=32,
+        bidirectional=False,
+        auxiliary="next_step",
+        auxiliary_weight=1.0,
+        dropout=0.0,
+        learning_rate=1e-2,
+    )
+    history = model.fit(inputs, labels, epochs=60, batch_size=64, verbose=0).history
+    auxiliary = np.subtract(history["loss"], history["log_loss"])
+    assert auxiliary[0] > 2.0  # ln 19 is 2.9
+    assert auxiliary[-1] < 0.5
+
+
+def test_chunks_equal_the_whole_text():
+    tokens = np.random.default_rng(1).integers(1, 20, size=(5, 21)).astype("int32")
+    lengths = np.array([0, 3, 9, 20, 21], "int32")
+    for cell, pooling in (
+        ("lstm", "attention"),
+        ("gru", "concat"),
+        ("rnn", "last"),
+    ):
+        options = {"cell": cell, "pooling": pooling, "num_layers": 2}
+        stateless = make_model(**options, bidirectional=False)
+        model = make_model(**options, stateful=True, batch_size=5, seed=1)
+        copy_weights(stateless, model)
+        whole = stateless.predict({"tokens": tokens, "length": lengths}, verbose=0)
+        for start, end in ((0, 8), (8, 9), (9, 21)):
+            part = np.clip(lengths - start, 0, end - start).astype("int32")
+            chunk = {"tokens": tokens[:, start:end], "length": part}
+            output = model.predict(chunk, verbose=0)
+        np.testing.assert_allclose(output, whole, atol=1e-5)
 
 
 def test_filler_rows_weigh_nothing():
@@ -109,13 +199,41 @@ def test_weights_have_stable_names():
     ("arguments", "message"),
     [
         ({"num_classes": 1}, "`num_classes` must be a whole number of at least 2"),
-        ({"cell": "transformer"}, "`cell` must be one of"),
+        ({"cell": "tranformer"}, "`cell` must be one of.*Did you mean 'transformer'"),
+        (
+            {"cell": "transformer", "units": 6, "num_heads": 4},
+            "`units` must be divisible by `num_heads`",
+        ),
+        (
+            {"cell": "transformer", "recurrent_dropout": 0.1},
+            "`recurrent_dropout` belongs to recurrent cells",
+        ),
+        (
+            {"cell": "transformer", "auxiliary": "next_step"},
+            "needs bidirectional=False with a transformer",
+        ),
+        (
+            {"cell": "transformer", "stateful": True, "batch_size": 4},
+            "self-attention carries no state",
+        ),
+        (
+            {"stateful": True, "batch_size": 4, "bidirectional": True},
+            "backward direction needs the future",
+        ),
+        ({"stateful": True}, "`batch_size` must be a whole number"),
+        ({"batch_size": 4}, "`batch_size` belongs to stateful=True"),
+        (
+            {"stateful": True, "batch_size": 4, "conv_filters": 3},
+            "`conv_filters` cannot be combined with `stateful`",
+        ),
+        ({"residual": True, "units": (3, 4), "num_layers": 2}, "needs equal `units`"),
+        ({"conv_filters": 0}, "`conv_filters` must be"),
+        ({"auxiliary_weight": 0}, "`auxiliary_weight` must be"),
         ({"pooling": "mxa"}, "`pooling` must be one of.*Did you mean 'max'"),
         ({"dropout": -0.1}, r"`dropout` must be a number in \[0, 1\)"),
         ({"learning_rate": 0}, "`learning_rate` must be"),
-        ({"stateful": True}, "`stateful` is not available in this version"),
-        ({"auxiliary": "next_step"}, "`auxiliary` is not available"),
-        ({"normalization": "layer"}, "`normalization` is not available"),
+        ({"auxiliary": "next"}, "`auxiliary` must be one of"),
+        ({"normalization": "lyer"}, "`normalization` must be one of"),
         ({"clipnorm": 1.0, "global_clipnorm": 1.0}, "exclude each other"),
     ],
 )
