@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keras_seq import datasets
+    from keras_seq import datasets, layers, numpy_runtime
     from keras_seq.artifact import load
     from keras_seq.errors import ArtifactError
     from keras_seq.forecasting.builder import build_forecaster
@@ -27,7 +27,9 @@ __all__ = [
     "build_forecaster",
     "build_text_classifier",
     "datasets",
+    "layers",
     "load",
+    "numpy_runtime",
     "runtime",
     "tune",
 ]
@@ -43,6 +45,8 @@ _HOMES = {
 }
 _MODULES = {
     "datasets": "keras_seq.datasets",
+    "layers": "keras_seq.layers",
+    "numpy_runtime": "keras_seq.numpy_runtime",
     "plotting": "keras_seq.plotting",
     "runtime": "keras_seq.training.runtime",
 }

@@ -55,8 +55,15 @@ _BUILDER_ARGS = (
     "point",
     "dropout",
     "recurrent_dropout",
+    "normalization",
+    "residual",
     "activation",
     "forget_bias",
+    "num_heads",
+    "conv_filters",
+    "conv_width",
+    "auxiliary",
+    "auxiliary_weight",
     "learning_rate",
     "global_clipnorm",
     "clipnorm",
@@ -80,16 +87,23 @@ class Forecaster(SequenceEstimator):
             integer time.
         lookback: Steps the network sees; `"auto"` from season length, horizon and
             the series' lengths.
-        cell: `"rnn"`, `"lstm"` or `"gru"`.
+        cell: `"rnn"`, `"lstm"`, `"gru"`, or `"transformer"` to compare with.
         units: Hidden size, or one per layer.
-        num_layers: Recurrent layers.
+        num_layers: Layers of the encoder.
         quantiles: What to forecast beside the median.
         point: `"median"`: `y_hat` is the 0.5 quantile.
         scaling: `"standard"`, `"mean_abs"`, `"log"`, `"none"`, or `"auto"`.
         dropout: Rate between layers and before the decoder.
         recurrent_dropout: Rate on the recurrent state.
-        activation: Of the cell.
+        normalization: Of each recurrent layer's outputs: `"layer"`, `"batch"` or None.
+        residual: Whether each recurrent layer after the first adds its inputs.
+        activation: Of the cell; anything but `"tanh"` costs the fast paths.
         forget_bias: Initial bias of the LSTM's forget gate.
+        num_heads: Of a transformer; must divide `units`. `"auto"`: 4, 2 or 1.
+        conv_filters: Filters of a causal convolution before the encoder; None: none.
+        conv_width: Steps the convolution sees.
+        auxiliary: `"next_step"` trains to predict each next value as well.
+        auxiliary_weight: Of that loss beside the main one.
         learning_rate: Of Adam, at the start of its cosine decay.
         global_clipnorm: Limit of the gradient's norm; `"auto"` is 1.0 if no other
             clip is given. The three exclude each other.
@@ -146,8 +160,15 @@ class Forecaster(SequenceEstimator):
         scaling: str = "auto",
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        normalization: str | None = None,
+        residual: bool = False,
         activation: str = "tanh",
         forget_bias: float = 1.0,
+        num_heads: int | str = "auto",
+        conv_filters: int | None = None,
+        conv_width: int = 3,
+        auxiliary: str | None = None,
+        auxiliary_weight: float = 0.1,
         learning_rate: float = 4e-3,
         global_clipnorm: float | str | None = "auto",
         clipnorm: float | None = None,
@@ -179,8 +200,15 @@ class Forecaster(SequenceEstimator):
         self.scaling = scaling
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
+        self.normalization = normalization
+        self.residual = residual
         self.activation = activation
         self.forget_bias = forget_bias
+        self.num_heads = num_heads
+        self.conv_filters = conv_filters
+        self.conv_width = conv_width
+        self.auxiliary = auxiliary
+        self.auxiliary_weight = auxiliary_weight
         self.learning_rate = learning_rate
         self.global_clipnorm = global_clipnorm
         self.clipnorm = clipnorm

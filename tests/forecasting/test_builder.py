@@ -156,7 +156,7 @@ def test_a_stateful_forecaster_scales_by_all_chunks(scaling):
 def test_the_auxiliary_loss_is_the_error_of_the_next_value():
     plain = stir(make_model(scaling="none"))
     model = make_model(scaling="none", auxiliary="next_step", auxiliary_weight=0.5)
-    names = {w.path: w for w in plain.trainable_weights}
+    names = {w.path: np.asarray(w) for w in plain.trainable_weights}
     for weight in model.trainable_weights:
         weight.assign(names.get(weight.path, np.full(weight.shape, 0.3)))
     inputs, actual = make_windows()
