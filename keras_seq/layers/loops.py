@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 from keras import ops
@@ -17,6 +18,27 @@ Step = Callable[[list[Tensor], list[Tensor]], tuple[list[Tensor], list[Tensor]]]
 # Steps between two looks at which rows have ended. Fewer waste less on padding, more
 # spare the loop's own work; 8 and 16 did about equally well.
 BLOCK = 8
+
+
+def scan_steps(step: Callable, carry: Any, by_time: tuple[Tensor, ...]) -> Any:
+    """`ops.scan`, also where TensorFlow does not know the number of steps yet.
+
+    keras 3.15 compares the lengths of several inputs by a method that an unknown
+    length does not have, so that they are given as one.
+
+    Args:
+        step: `step(carry, rows of one time) -> (carry, kept)`.
+        carry: Nested tensors.
+        by_time: Each `(time, batch, width)`, of one dtype.
+    """
+    if len(by_time) == 1 or by_time[0].shape[0] is not None:
+        return ops.scan(step, carry, by_time)
+    ends = list(accumulate(x.shape[-1] for x in by_time))[:-1]
+
+    def split(carry: Any, rows: Tensor) -> Any:
+        return step(carry, tuple(ops.split(rows, ends, axis=-1)))
+
+    return ops.scan(split, carry, ops.concatenate(by_time, axis=-1))
 
 
 class TimeMajor:
@@ -93,7 +115,7 @@ class TimeMajor:
             carry, kept = step(list(rows), list(carry))
             return tuple(carry), tuple(kept)
 
-        last, kept = ops.scan(body, tuple(carry), by_time)
+        last, kept = scan_steps(body, tuple(carry), by_time)
         if backward:
             kept = tuple(ops.flip(k, 0) for k in kept)
         return [ops.reshape(k, (-1, k.shape[-1])) for k in kept], list(last)

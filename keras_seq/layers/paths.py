@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_seq.layers.cells import Weights
+from keras_seq.layers.loops import scan_steps
 from keras_seq.layers.padding import (
     last_valid_step,
     reverse_valid_steps,
@@ -225,5 +226,6 @@ def final_cell_state(
         return forget * c + new, None
 
     time_major = [ops.transpose(x, (1, 0, 2)) for x in (f, update)]
-    c, _ = ops.scan(step, ops.cast(initial_cell, update.dtype), tuple(time_major))
+    initial_cell = ops.cast(initial_cell, update.dtype)
+    c, _ = scan_steps(step, initial_cell, tuple(time_major))
     return c

@@ -100,9 +100,11 @@ def recurrence(
         returned = states if return_state else states[:1]
         return tuple(loop.scatter(state) for state in returned), gradient
 
-    # A variable becomes a tensor: TensorFlow would ask for its gradient twice.
-    arguments = [ops.cast(a, inputs.dtype) for a in (*weights, *initial_state)]
-    sequences = run(inputs, *arguments)
+    # A copy of a variable is a tensor: TensorFlow would ask for its gradient twice.
+    sequences = run(
+        *(ops.copy(ops.cast(a, inputs.dtype)) for a in (inputs, *weights)),
+        *(ops.copy(ops.cast(a, inputs.dtype)) for a in initial_state),
+    )
     if not return_state:
         return sequences[0], []
     return sequences[0], [

@@ -1,53 +1,107 @@
-"""RecurrentEncoder equals a plain loop and masked Keras layers, padding or not."""
+"""RecurrentEncoder equals a plain loop and masked Keras layers, on each way it runs."""
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from keras_seq.layers import paths
+from keras_seq.layers.loops import BLOCK
+from keras_seq.layers.normalization import SequenceNormalization
 from keras_seq.layers.padding import reverse_valid_steps
 from keras_seq.layers.recurrent import CELLS, RecurrentEncoder
-from tests.layers.gradients import gradients
+from tests.layers.gradients import values_and_gradients
 from tests.layers.numpy_reference import run_encoder
 
 pytestmark = pytest.mark.numeric
 
-LENGTHS = np.array([0, 1, 4, 7], "int32")
-TOLERANCE = {"float32": 1e-4, "float64": 1e-5}
-structures = pytest.mark.parametrize("num_layers", [1, 2])
-directions = pytest.mark.parametrize("bidirectional", [False, True])
-cells = pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-
+JAX = keras.backend.backend() == "jax"
 # JAX computes in 32 bits unless told otherwise at start.
-dtypes = pytest.mark.parametrize(
-    "dtype",
-    ["float32"] if keras.backend.backend() == "jax" else ["float32", "float64"],
+EXACT = "float32" if JAX else "float64"
+TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
+# Ends before, at and after the borders of blocks, and none.
+LENGTHS = np.array([0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 3])
+BATCH, TIME = len(LENGTHS), 2 * BLOCK + 3
+cells = pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+directions = pytest.mark.parametrize("bidirectional", [False, True])
+# One layer one way, and all there is to stack.
+structures = pytest.mark.parametrize(
+    ("bidirectional", "num_layers"), [(False, 1), (True, 2)]
 )
+tensorflow_only = pytest.mark.skipif(JAX, reason="TensorFlow's graphs")
 
 
-def make_inputs(dtype="float32", time=7):
-    values = np.random.default_rng(0).normal(size=(4, time, 3))
+def take(way, monkeypatch):
+    """Makes all layers run this way, also where it is not the fastest."""
+    monkeypatch.setattr(paths, "choose_path", lambda *_, **__: paths.Path(way, ""))
+
+
+@pytest.fixture(params=["hoisted", "plain"] if JAX else ["packed", "hoisted", "plain"])
+def way(request, monkeypatch):
+    take(request.param, monkeypatch)
+    return request.param
+
+
+def make_inputs(dtype="float32", batch=BATCH, time=TIME):
+    values = np.random.default_rng(0).normal(size=(batch, time, 3))
     return values.astype(dtype)
 
 
-def make_encoder(cell, bidirectional, num_layers, dtype="float32", **kwargs):
+def make_encoder(
+    cell="lstm", bidirectional=True, num_layers=2, dtype="float32", **options
+):
     keras.utils.set_random_seed(1)
     encoder = RecurrentEncoder(
         tuple(range(4, 4 + num_layers)),
         cell=cell,
         num_layers=num_layers,
         bidirectional=bidirectional,
-        return_state=True,
         dtype=dtype,
-        **kwargs,
+        **{"return_state": True, **options},
     )
     encoder.build((None, None, 3))
     random = np.random.default_rng(2)  # biases start at 0, which would hide mistakes
-    encoder.set_weights([random.normal(size=w.shape) for w in encoder.weights])
+    encoder.set_weights([0.7 * random.normal(size=w.shape) for w in encoder.weights])
     return encoder
 
 
-def masked_keras(encoder, inputs, mask):
+def make_variables(encoder, inputs):
+    """Initial states and inputs as variables, to ask for their gradients."""
+    random, dtype = np.random.default_rng(3), inputs.dtype.name
+    states = [random.normal(size=(len(inputs), units)) for units in encoder.state_units]
+    return [keras.Variable(s, dtype=dtype) for s in (*states, inputs)]
+
+
+def poison(inputs, lengths, value=np.nan):
+    """The inputs with something else at their padding."""
+    mask = np.arange(inputs.shape[1]) < lengths[:, None]
+    return np.where(mask[..., None], inputs, np.asarray(value, inputs.dtype))
+
+
+def loss_of(outputs):
+    """Weighs all steps and states differently, so that none can stand for another."""
+    sequence, states = outputs
+    batch, time, width = sequence.shape
+    time = min(time, TIME)  # what follows is padding, and has to be zero
+    weight = np.random.default_rng(4).normal(size=(batch, time, width))
+    weight = ops.convert_to_tensor(weight, sequence.dtype)
+    parts = [ops.sum(ops.square(s)) * (k + 1.0) for k, s in enumerate(states)]
+    return ops.sum(sequence[:, :time] * weight) + sum(parts)
+
+
+def run_ours(encoder, inputs, lengths):
+    """Outputs and all gradients: of the weights, the initial states and the inputs."""
+    variables = make_variables(encoder, inputs)
+
+    def run():
+        *states, rows = [ops.convert_to_tensor(v) for v in variables]
+        outputs = encoder(rows, lengths, initial_state=states)
+        return loss_of(outputs), outputs
+
+    return values_and_gradients(run, [*encoder.trainable_variables, *variables])
+
+
+def masked_keras(encoder, inputs, mask, initial_state):
     """The same weights in Keras's own layers, with a mask: output and states."""
     sequence, states = inputs, []
     for index, units in enumerate(encoder.units):
@@ -64,109 +118,269 @@ def masked_keras(encoder, inputs, mask):
             )
             # The same variables, so that gradients reach the encoder's.
             layer.cell = layers[index].cell
-            output, *state = layer(sequence, mask=mask)
+            parts = 2 if encoder.cell == "lstm" else 1
+            initial = initial_state[len(states) : len(states) + parts]
+            output, *state = layer(sequence, mask=mask, initial_state=initial)
             outputs.append(ops.flip(output, 1) if backwards else output)
             states.extend(state)
         sequence = ops.concatenate(outputs, -1)
-    return sequence, states
+    return ops.where(mask[..., None], sequence, 0.0), states
+
+
+def run_masked_keras(encoder, inputs, lengths):
+    # A masked NaN reaches the gradients of Keras's weights.
+    variables = make_variables(encoder, poison(inputs, lengths, 0.0))
+    mask = np.arange(inputs.shape[1]) < lengths[:, None]
+
+    def run():
+        *states, rows = [ops.convert_to_tensor(v) for v in variables]
+        outputs = masked_keras(encoder, rows, mask, states)
+        return loss_of(outputs), outputs
+
+    return values_and_gradients(run, [*encoder.trainable_variables, *variables])
 
 
 def assert_close(actual, expected, tolerance):
     actual, expected = np.asarray(actual), np.asarray(expected)
     scale = max(np.abs(expected).max(), 1e-30)
-    assert np.abs(actual - expected).max() <= tolerance * scale
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= tolerance * scale  # never of a NaN
 
 
-@cells
-@directions
-@structures
-@dtypes
-def test_equals_plain_loop(cell, bidirectional, num_layers, dtype):
-    encoder = make_encoder(cell, bidirectional, num_layers, dtype)
-    inputs = make_inputs(dtype)
-    output, states = encoder(inputs, LENGTHS)
-    expected, expected_states = run_encoder(encoder, inputs, LENGTHS)
-    assert_close(output, expected, TOLERANCE[dtype])
-    assert len(states) == len(expected_states)
-    for state, expected_state in zip(states, expected_states, strict=True):
-        assert_close(state, expected_state, TOLERANCE[dtype])
-
-
-@cells
-@directions
-@structures
-@dtypes
-def test_equals_masked_keras_with_gradients(cell, bidirectional, num_layers, dtype):
-    encoder = make_encoder(cell, bidirectional, num_layers, dtype)
-    inputs, lengths = make_inputs(dtype), LENGTHS
-    mask = np.arange(7) < lengths[:, None]
-    random = np.random.default_rng(3)
-    weight = (random.normal(size=(4, 7, 1)) * mask[..., None]).astype(dtype)
-
-    def ours():
-        return encoder(inputs, lengths)
-
-    def keras_s_own():
-        return masked_keras(encoder, ops.convert_to_tensor(inputs), mask)
-
-    def loss(outputs):
-        sequence, states = outputs
-        # states count with different weights, so that none can stand for another
-        parts = [ops.sum(s) * (k + 1.0) for k, s in enumerate(states)]
-        return ops.sum(sequence * weight) + sum(parts)
-
-    (sequence, states), (expected, expected_states) = ours(), keras_s_own()
-    shown = mask[..., None]
-    tolerance = TOLERANCE[dtype]
-    assert_close(sequence * shown, ops.convert_to_numpy(expected) * shown, tolerance)
-    for state, expected_state in zip(states, expected_states, strict=True):
-        assert_close(state, expected_state, tolerance)
-    variables = encoder.trainable_variables
-    got = gradients(lambda: loss(ours()), variables)
-    wanted = gradients(lambda: loss(keras_s_own()), variables)
-    for variable, a, b in zip(variables, got, wanted, strict=True):
-        assert np.abs(b).max() > 0, variable.path
+def assert_all_close(actual, expected, tolerance):
+    pairs = [keras.tree.flatten(x) for x in (actual, expected)]
+    for a, b in zip(*pairs, strict=True):
         assert_close(a, b, tolerance)
 
 
 @cells
-@directions
-@pytest.mark.parametrize("extra", [1, 50])
-def test_padding_changes_nothing(cell, bidirectional, extra):
-    encoder = make_encoder(cell, bidirectional, 2)
-    inputs = make_inputs()
-    junk = np.full((4, extra, 3), np.nan, "float32")
-    padded = np.concatenate([inputs, junk], axis=1)
-    for row, length in enumerate(LENGTHS):
-        padded[row, length:] = 1e6 * (row + 1)
-
-    def loss(rows):
-        sequence, states = encoder(rows, LENGTHS)
-        return ops.sum(ops.square(sequence)) + sum(ops.sum(s) for s in states)
-
-    plain, plain_states = encoder(inputs, LENGTHS)
-    output, states = encoder(padded, LENGTHS)
-    np.testing.assert_allclose(output[:, :7], plain, atol=1e-6)
-    assert not np.asarray(output[:, 7:]).any()
-    for a, b in zip(states, plain_states, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
-    variables = encoder.trainable_variables
-    got = gradients(lambda: loss(padded), variables)
-    wanted = gradients(lambda: loss(inputs), variables)
-    for a, b in zip(got, wanted, strict=True):
-        assert_close(a, b, 1e-5)
+@structures
+@pytest.mark.parametrize("dtype", sorted({"float32", EXACT}))
+def test_equals_plain_loop(cell, bidirectional, num_layers, dtype):
+    encoder = make_encoder(cell, bidirectional, num_layers, dtype)
+    inputs = make_inputs(dtype)
+    outputs = encoder(inputs, LENGTHS)
+    assert_all_close(outputs, run_encoder(encoder, inputs, LENGTHS), TOLERANCE[dtype])
 
 
 @cells
-@directions
-def test_no_lengths_means_all_steps(cell, bidirectional):
-    encoder = make_encoder(cell, bidirectional, 2)
+@structures
+def test_equals_masked_keras_with_gradients(cell, bidirectional, num_layers, way):
+    encoder = make_encoder(cell, bidirectional, num_layers, EXACT)
+    inputs = make_inputs(EXACT)
+    ours = run_ours(encoder, poison(inputs, LENGTHS), LENGTHS)
+    wanted = run_masked_keras(encoder, inputs, LENGTHS)
+    assert all(np.abs(gradient).max() > 0 for gradient in wanted[1])
+    assert_all_close(ours, wanted, TOLERANCE[EXACT])
+
+
+@pytest.mark.parametrize(
+    ("time", "lengths"),
+    [
+        (1, [1]),
+        (1, [0, 1]),
+        (BLOCK, [BLOCK]),
+        (2 * BLOCK, [3, 2 * BLOCK, BLOCK]),
+        (2 * BLOCK + 3, [BLOCK, 1]),  # nobody reaches the last block
+        (2 * BLOCK + 3, [0, 0]),
+    ],
+)
+def test_shapes_at_the_edges(time, lengths, way):
+    lengths = np.array(lengths)
+    encoder = make_encoder(num_layers=1, dtype=EXACT)
+    inputs = make_inputs(EXACT, len(lengths), time)
+    ours = run_ours(encoder, poison(inputs, lengths), lengths)
+    assert_all_close(ours, run_masked_keras(encoder, inputs, lengths), TOLERANCE[EXACT])
+
+
+@cells
+def test_padding_changes_nothing(cell, way):
+    encoder = make_encoder(cell, num_layers=1)
     inputs = make_inputs()
-    output, states = encoder(inputs)
-    expected, expected_states = encoder(inputs, np.full(4, 7, "int32"))
-    np.testing.assert_allclose(output, expected, atol=1e-6)
-    for a, b in zip(states, expected_states, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+    (plain, states), wanted = run_ours(encoder, inputs, LENGTHS)
+    for extra in (1, 50):
+        padded = np.pad(inputs, ((0, 0), (0, extra), (0, 0)))
+        padded = poison(padded, LENGTHS, 1e6)
+        padded[1::2] = poison(padded, LENGTHS)[1::2]
+        (output, new_states), got = run_ours(encoder, padded, LENGTHS)
+        np.testing.assert_allclose(output[:, :TIME], plain, atol=1e-6)
+        assert not output[:, TIME:].any()
+        assert not got[-1][:, TIME:].any()
+        got[-1] = got[-1][:, :TIME]
+        assert_all_close((new_states, got), (states, wanted), 1e-5)
+
+
+@pytest.mark.parametrize("initialized", [False, True])
+def test_empty_rows_return_the_initial_state(initialized, way):
+    encoder = make_encoder()
+    inputs, lengths = np.full((3, 5, 3), np.nan, "float32"), np.zeros(3, "int32")
+    *initial, _ = make_variables(encoder, inputs)
+    initial = [np.asarray(s) * initialized for s in initial]
+    output, states = encoder(
+        inputs, lengths, initial_state=initial if initialized else None
+    )
+    assert not np.asarray(output).any()
+    for state, expected in zip(states, initial, strict=True):
+        np.testing.assert_array_equal(state, expected)
+
+
+@cells
+def test_no_lengths_means_all_steps(cell, way):
+    encoder = make_encoder(cell, num_layers=1)
+    inputs = make_inputs()
+    full = np.full(len(inputs), TIME)
+    assert_all_close(
+        run_ours(encoder, inputs, None), run_ours(encoder, inputs, full), 1e-5
+    )
+
+
+@tensorflow_only
+@pytest.mark.parametrize("way", ["packed", "hoisted", "plain"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_graphs_of_unknown_shape_give_the_same(cell, way, monkeypatch):
+    import tensorflow as tf
+
+    take(way, monkeypatch)
+    encoder = make_encoder(cell)
+    weights = [v.value for v in encoder.trainable_variables]
+
+    def run(rows, lengths):
+        with tf.GradientTape() as tape:
+            tape.watch(rows)
+            sequence, states = encoder(rows, lengths)
+            parts = [tf.reduce_sum(s * s) for s in (sequence, *states)]
+            loss = tf.add_n(parts)
+        return sequence, states, tape.gradient(loss, [rows, *weights])
+
+    signature = [tf.TensorSpec((None, None, 3)), tf.TensorSpec((None,), tf.int32)]
+    graph = tf.function(run, input_signature=signature)
+    for batch, time in ((BATCH, TIME), (1, 1), (2, BLOCK + 1), (3, 40)):
+        rows = tf.constant(make_inputs(batch=batch, time=time))
+        lengths = tf.constant(np.minimum(LENGTHS[-batch:], time), tf.int32)
+        assert_all_close(graph(rows, lengths), run(rows, lengths), 1e-5)
+
+
+@tensorflow_only
+@cells
+def test_xla_computes_the_same(cell):
+    """Static shapes under XLA, packed without it: chosen, not set by the test."""
+    import tensorflow as tf
+
+    encoder = make_encoder(cell)
+    rows, lengths = make_inputs(), LENGTHS.astype("int32")
+    ours = run_ours(encoder, rows, lengths)
+    variables = make_variables(encoder, rows)
+    watched = [v.value for v in (*encoder.trainable_variables, *variables)]
+
+    @tf.function(jit_compile=True)
+    def run():
+        with tf.GradientTape() as tape:
+            *states, inputs = [ops.convert_to_tensor(v) for v in variables]
+            outputs = encoder(inputs, lengths, initial_state=states)
+            loss = loss_of(outputs)
+        return outputs, tape.gradient(loss, watched)
+
+    assert_all_close(run(), ours, 1e-4)
+
+
+@cells
+def test_half_precision_is_close(cell, way):
+    half, exact = (
+        make_encoder(cell, num_layers=1, dtype=d) for d in ("mixed_bfloat16", "float32")
+    )
+    inputs = poison(make_inputs(), LENGTHS)
+
+    def run(encoder):
+        def outputs():
+            sequence, states = encoder(inputs, LENGTHS)
+            found = [ops.cast(x, "float32") for x in (sequence, *states)]
+            return sum(ops.sum(x) for x in found), found
+
+        return values_and_gradients(outputs, encoder.trainable_variables)
+
+    got, gradient = run(half)
+    # 8 bits of mantissa, over 19 steps
+    assert_all_close(got, run(exact)[0], 3e-2)
+    assert half.compute_dtype == "bfloat16"
+    assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in gradient)
+
+
+@pytest.mark.parametrize("normalization", [None, "layer", "batch"])
+@pytest.mark.parametrize("residual", [False, True])
+def test_normalization_and_residual_sums(normalization, residual):
+    options = {"bidirectional": True, "cell": "gru"}
+    encoder = RecurrentEncoder(
+        3, num_layers=3, normalization=normalization, residual=residual, **options
+    )
+    inputs = poison(make_inputs(), LENGTHS)
+    encoder.build(inputs.shape)
+    random = np.random.default_rng(5)
+    encoder.set_weights([random.uniform(0.1, 1, w.shape) for w in encoder.weights])
+    sequence = inputs
+    for index in range(3):
+        below, single = sequence, RecurrentEncoder(3, **options)
+        single.build(sequence.shape)
+        for ours, theirs in ((single.forward, encoder.forward),) + (
+            (single.backward, encoder.backward),
+        ):
+            ours[0].set_weights(theirs[index].get_weights())
+        sequence = single(sequence, LENGTHS)
+        if normalization:
+            normalize = SequenceNormalization(normalization)
+            normalize.build(sequence.shape)
+            normalize.set_weights(encoder.normalizations[index].get_weights())
+            sequence = normalize(sequence, LENGTHS)
+        if residual and index:
+            sequence = sequence + below
+    np.testing.assert_allclose(encoder(inputs, LENGTHS), sequence, atol=1e-5)
+
+
+def test_batch_normalization_learns_from_valid_steps_in_training():
+    encoder = RecurrentEncoder(3, normalization="batch")
+    padded = np.pad(make_inputs(), ((0, 0), (0, 9), (0, 0)))
+    encoder.build(padded.shape)
+    normalize, averages = encoder.normalizations[0], []
+    for inputs in (make_inputs(), poison(padded, LENGTHS)):
+        normalize.moving_mean.assign(np.zeros(3))
+        encoder(inputs, LENGTHS, training=True)
+        averages.append(np.asarray(normalize.moving_mean))
+        encoder(inputs, LENGTHS, training=False)
+        np.testing.assert_array_equal(normalize.moving_mean, averages[-1])
+    assert np.abs(averages[0]).min() > 0
+    np.testing.assert_allclose(*averages, atol=1e-6)
+
+
+@directions
+@pytest.mark.parametrize(
+    "options", [{}, {"normalization": "layer", "residual": True, "return_state": True}]
+)
+def test_the_causal_sequence_sees_no_later_step(bidirectional, options):
+    keras.utils.set_random_seed(0)
+    encoder = RecurrentEncoder(
+        4,
+        num_layers=2,
+        bidirectional=bidirectional,
+        return_causal=True,
+        **options,
+    )
+    inputs = make_inputs()
+    changed = inputs.copy()
+    changed[:, 5:] += 1.0
+    outputs = encoder(inputs, LENGTHS)
+    before, after = outputs[-1], encoder(changed, LENGTHS)[-1]
+    np.testing.assert_array_equal(before[:, :5], after[:, :5])
+    assert np.abs(np.asarray(before) - np.asarray(after))[:, 5:].max() > 1e-3
+    assert not np.asarray(before)[0].any()
+    assert len(outputs) == (3 if options else 2)
+    wanted = (*inputs.shape[:2], 4)
+    assert before.shape == wanted
+    symbolic = encoder(keras.Input((TIME, 3)), keras.Input((), dtype="int32"))
+    for spec, output in zip(
+        keras.tree.flatten(symbolic), keras.tree.flatten(outputs), strict=True
+    ):
+        assert spec.shape[1:] == output.shape[1:]
+    if not bidirectional:  # there is nothing deeper that sees no later step
+        np.testing.assert_array_equal(before, outputs[0])
 
 
 def test_reverse_valid_steps():
@@ -193,12 +407,46 @@ def test_dropout_between_layers_keeps_one_mask_per_sequence():
 
 
 def test_survives_config_round_trip():
-    encoder = make_encoder("gru", True, 2)
-    twin = RecurrentEncoder.from_config(encoder.get_config())
+    options = {
+        "cell": "gru",
+        "num_layers": 2,
+        "bidirectional": True,
+        "residual": True,
+        "normalization": "batch",
+        "dropout": 0.1,
+        "recurrent_dropout": 0.2,
+        "activation": "relu",
+        "forget_bias": 2.0,
+        "return_causal": True,
+    }
+    with pytest.warns(UserWarning, match="costs the fast paths"):
+        encoder = RecurrentEncoder(4, **options)
+        config = keras.saving.serialize_keras_object(encoder)
+        twin = keras.saving.deserialize_keras_object(config)
+    defaults = RecurrentEncoder(4, name=encoder.name).get_config()
+    for name, value in options.items():
+        assert twin.get_config()[name] == value != defaults[name], name
+    # All but one, which cannot be set together with `recurrent_dropout`.
+    same = {name for name in defaults if encoder.get_config()[name] == defaults[name]}
+    assert same == {"name", "trainable", "dtype", "return_state"}
+    encoder.build((None, None, 3))
     twin.build((None, None, 3))
     twin.set_weights(encoder.get_weights())
     inputs = make_inputs()
-    np.testing.assert_array_equal(twin(inputs, LENGTHS)[0], encoder(inputs, LENGTHS)[0])
+    for a, b in zip(twin(inputs, LENGTHS), encoder(inputs, LENGTHS), strict=True):
+        np.testing.assert_array_equal(a, b)
+    stateful = RecurrentEncoder(4, return_state=True)
+    assert RecurrentEncoder.from_config(stateful.get_config()).return_state is True
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+def test_other_activations_warn_and_are_computed(activation):
+    with pytest.warns(UserWarning, match=f"activation='{activation}' costs the fast"):
+        encoder = make_encoder("gru", activation=activation)
+    inputs = make_inputs()
+    assert_all_close(
+        encoder(inputs, LENGTHS), run_encoder(encoder, inputs, LENGTHS), 1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -208,6 +456,11 @@ def test_survives_config_round_trip():
         ({"units": (3, 4)}, r"one entry per layer.*num_layers=1.*\(3, 4\)"),
         ({"units": 3, "cell": "lsmt"}, "must be one of.*Did you mean 'lstm'"),
         ({"units": 3, "dropout": 1.0}, r"`dropout` must be a number in \[0, 1\)"),
+        ({"units": 3, "normalization": "layr"}, "Did you mean 'layer'"),
+        (
+            {"units": (3, 4), "num_layers": 2, "residual": True},
+            r"`residual` needs equal `units`.*units=\(3, 4\)",
+        ),
         (
             {"units": 3, "recurrent_dropout": 0.1, "return_state": True},
             "cannot be combined with `recurrent_dropout`",
