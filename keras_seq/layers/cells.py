@@ -28,16 +28,16 @@ class SimpleRNN:
     def __init__(self, weights: Weights):
         self.kernel, self.recurrent, self.bias = weights
 
-    def project(self, inputs: Tensor) -> Tensor:
+    def project(self, inputs: Tensor) -> list[Tensor]:
         """What the inputs add to the gates: `(rows, features)` to `(rows, gates)`."""
-        return ops.matmul(inputs, self.kernel) + self.bias
+        return [ops.matmul(inputs, self.kernel) + self.bias]
 
-    def step(self, projected: Tensor, states: list[Tensor]) -> list[Tensor]:
+    def step(self, projected: list[Tensor], states: list[Tensor]) -> list[Tensor]:
         """One step: `(rows, gates)` and the states, `(rows, units)`, to the next."""
-        return [ops.tanh(projected + ops.matmul(states[0], self.recurrent))]
+        return [ops.tanh(projected[0] + ops.matmul(states[0], self.recurrent))]
 
     def factors(
-        self, projected: Tensor, previous: Tensor, states: list[Tensor]
+        self, projected: list[Tensor], previous: Tensor, states: list[Tensor]
     ) -> list[Tensor]:
         """Derivatives at all steps, `(all rows, ...)`, that the loop back multiplies.
 
@@ -82,16 +82,16 @@ class LSTM(SimpleRNN):
 
     num_states = 2
 
-    def step(self, projected: Tensor, states: list[Tensor]) -> list[Tensor]:
+    def step(self, projected: list[Tensor], states: list[Tensor]) -> list[Tensor]:
         hidden, cell = states
-        i, f, g, o = ops.split(projected + ops.matmul(hidden, self.recurrent), 4, -1)
+        i, f, g, o = ops.split(projected[0] + ops.matmul(hidden, self.recurrent), 4, -1)
         cell = ops.sigmoid(f) * cell + ops.sigmoid(i) * ops.tanh(g)
         return [ops.sigmoid(o) * ops.tanh(cell), cell]
 
     def factors(
-        self, projected: Tensor, previous: Tensor, states: list[Tensor]
+        self, projected: list[Tensor], previous: Tensor, states: list[Tensor]
     ) -> list[Tensor]:
-        gates = projected + ops.matmul(previous, self.recurrent)
+        gates = projected[0] + ops.matmul(previous, self.recurrent)
         i, f, g, o = ops.split(gates, 4, -1)
         i, f, g, o = ops.sigmoid(i), ops.sigmoid(f), ops.tanh(g), ops.sigmoid(o)
         squashed = ops.tanh(states[1])
@@ -133,31 +133,32 @@ class GRU(SimpleRNN):
 
     def __init__(self, weights: Weights):
         super().__init__(weights)
-        self.units = weights.recurrent.shape[0]
-        last = ops.zeros_like(self.bias[1, : 2 * self.units])
-        # The biases of z and r meet the inputs' part; that of n stays with the state.
-        self.inputs_bias = self.bias[0] + ops.concatenate(
-            [self.bias[1, : 2 * self.units], ops.zeros_like(last[: self.units])]
-        )
-        self.state_bias = self.bias[1, 2 * self.units :]
+        split = 2 * weights.recurrent.shape[0]
+        # z and r in one, n apart: what is contiguous need not be copied every step.
+        self.kernels = self.kernel[:, :split], self.kernel[:, split:]
+        self.recurrents = self.recurrent[:, :split], self.recurrent[:, split:]
+        # The state's bias of z and r joins the inputs'; that of n is inside r's reach.
+        self.biases = self.bias[0, :split] + self.bias[1, :split], self.bias[0, split:]
+        self.state_bias = self.bias[1, split:]
 
-    def project(self, inputs: Tensor) -> Tensor:
-        return ops.matmul(inputs, self.kernel) + self.inputs_bias
+    def project(self, inputs: Tensor) -> list[Tensor]:
+        return [
+            ops.matmul(inputs, kernel) + bias
+            for kernel, bias in zip(self.kernels, self.biases, strict=True)
+        ]
 
-    def _gates(self, projected: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
-        recurrent = ops.matmul(hidden, self.recurrent)
-        z, r, n = ops.split(projected, 3, -1)
-        z_state, r_state, state = ops.split(recurrent, 3, -1)
-        z, r = ops.sigmoid(z + z_state), ops.sigmoid(r + r_state)
-        state = state + self.state_bias
-        return z, r, ops.tanh(n + r * state), state
+    def _gates(self, projected: list[Tensor], hidden: Tensor) -> tuple[Tensor, ...]:
+        z_and_r = ops.sigmoid(projected[0] + ops.matmul(hidden, self.recurrents[0]))
+        z, r = ops.split(z_and_r, 2, -1)
+        state = ops.matmul(hidden, self.recurrents[1]) + self.state_bias
+        return z, r, ops.tanh(projected[1] + r * state), state
 
-    def step(self, projected: Tensor, states: list[Tensor]) -> list[Tensor]:
+    def step(self, projected: list[Tensor], states: list[Tensor]) -> list[Tensor]:
         z, _, n, _ = self._gates(projected, states[0])
         return [n + z * (states[0] - n)]
 
     def factors(
-        self, projected: Tensor, previous: Tensor, states: list[Tensor]
+        self, projected: list[Tensor], previous: Tensor, states: list[Tensor]
     ) -> list[Tensor]:
         z, r, n, state = self._gates(projected, previous)
         candidate = (1.0 - z) * (1.0 - n * n)
@@ -178,7 +179,7 @@ class GRU(SimpleRNN):
     def gates_gradient(
         self, factors: list[Tensor], upstream: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        hidden, split = upstream[0], 2 * self.units
+        hidden, split = upstream[0], self.kernels[0].shape[-1]
         of_states = ops.concatenate([hidden, hidden, hidden], -1) * factors[0]
         of_inputs = ops.concatenate([of_states[:, :split], hidden * factors[2]], -1)
         return of_inputs, of_states

@@ -63,10 +63,10 @@ def recurrence(
         started = [loop.sort(state) for state in initial]
 
         def step(rows: list[Tensor], states: list[Tensor]) -> Any:
-            states = cell.step(rows[0], states)
+            states = cell.step(rows, states)
             return states, states
 
-        states, _ = loop.run(step, [projected], started, backward=False)
+        states, _ = loop.run(step, projected, started, backward=False)
 
         def gradient(*upstream: Tensor, **_: Any) -> tuple[Tensor, ...]:
             if isinstance(upstream[0], tuple):  # JAX gives the tuple, TensorFlow parts
