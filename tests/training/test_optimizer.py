@@ -116,7 +116,8 @@ def test_a_token_that_occurs_often_counts_with_all_its_occurrences():
     model.train_on_batch(inputs, labels)
     assert model.optimizer.read_record()["grad_norm_max"] == pytest.approx(norm, 1e-5)
     for a, b in zip(model.get_weights(), reference.get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+        # Adam divides small gradients by their own size, and so their rounding, too.
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_every_epoch_has_a_record_of_its_own():
