@@ -36,9 +36,8 @@ def compute_path(model: Any) -> pd.DataFrame:
 
     Example:
         >>> from keras_seq import build_forecaster
-        >>> model = build_forecaster(lookback=24, horizon=12, activation="tanh")
-        >>> compute_path(model)["change"].tolist()
-        ['']
+        >>> compute_path(build_forecaster(lookback=24, horizon=12))["layer"].tolist()
+        ['encoder/forward_0']
     """
     model = getattr(model, "model_", model)
     if not isinstance(model, keras.Model):
