@@ -153,7 +153,7 @@ class PackedBlocks:
         self.num_blocks = tf.math.count_nonzero(self.counts, dtype=tf.int32)
         self.any_valid = tf.reduce_any(lengths > 0)
         self.valid = valid_steps(inputs, lengths)  # (batch, time, 1)
-        ranks = tf.math.invert_permutation(self.order)
+        self.ranks = tf.math.invert_permutation(self.order)
 
         # Where each packed row comes from.
         alive = tf.broadcast_to(
@@ -168,21 +168,20 @@ class PackedBlocks:
         self.sources = tf.gather(self.order, rank) * time + step
 
         # Where each valid step of the batch went.
-        steps = tf.broadcast_to(tf.range(time)[None, :], (self.batch, time))
-        if reverse:
-            steps = tf.maximum(lengths[:, None] - 1 - steps, 0)
+        steps = tf.range(time)
+        counts = tf.gather(self.counts, steps // BLOCK)
         offsets = tf.cumsum(self.counts * BLOCK, exclusive=True)
-        block_of = steps // BLOCK
-        within = steps % BLOCK * tf.gather(self.counts, block_of) + ranks[:, None]
-        places_of = tf.gather(offsets, block_of) + within
-        self.destinations = tf.where(self.valid[..., 0], places_of, 0)
+        firsts = tf.gather(offsets, steps // BLOCK) + steps % BLOCK * counts  # (time,)
+        if reverse:
+            firsts = tf.gather(firsts, tf.maximum(lengths[:, None] - 1 - steps, 0))
+        places = firsts + self.ranks[:, None]  # (batch, time)
+        self.destinations = tf.where(self.valid[..., 0], places, 0)
 
         # The step before lies as many rows up as its block holds.
         held = tf.gather(
             self.counts, tf.maximum(block - (1 - tf.sign(step_in_block)), 0)
         )
         self.before = tf.range(tf.shape(rank)[0]) - held
-        self.ranks = ranks
 
     def gather(self, sequence: Tensor) -> Tensor:
         import tensorflow as tf
@@ -223,7 +222,8 @@ class PackedBlocks:
                 tf.unstack(tf.reshape(r[start:end], (BLOCK, count, r.shape[-1])))
                 for r in rows
             ]
-            carry = [_fit_rows(c, count) for c in carry]
+            # Going back, rows join in; going forward, rows drop out.
+            carry = [_fit_rows(c, count) if backward else c[:count] for c in carry]
             outputs: list[list[Tensor]] = [[] for _ in carry]
             for index in reversed(range(BLOCK)) if backward else range(BLOCK):
                 carry, kept_now = step([r[index] for r in by_step], carry)
