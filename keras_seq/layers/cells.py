@@ -1,8 +1,8 @@
 """The three recurrences, forward and backward, on rows of one time step.
 
-Whatever does not depend on the step before is done for all steps in one product:
-the projection of the inputs, the gates' derivatives, the gradients of the weights.
-Only `step` and `backward_step` run inside a loop. Weights have Keras's layout.
+Whatever does not depend on the step before is done for many steps in one product: the
+projection of the inputs, the gates' derivatives, the gradients of the weights. Only
+`step` and `backward_step` run inside a loop. Weights have Keras's layout.
 """
 
 from typing import Any, NamedTuple
@@ -21,55 +21,110 @@ class Weights(NamedTuple):
 
 
 class SimpleRNN:
-    """`h[t] = tanh(x[t] K + h[t-1] R + b)` (Elman 1990)."""
+    """`h[t] = tanh(x[t] K + h[t-1] R + b)` (Elman 1990).
+
+    Args:
+        weights: In Keras's layout.
+        apart: Whether each gate has a product of its own. TensorFlow runs them side
+            by side on a CPU's cores, and spares cutting a product up; XLA, which
+            fuses the cutting, is better served with one product of all gates.
+    """
 
     num_states = 1
+    num_gates = 1
+    num_kept = 0
 
-    def __init__(self, weights: Weights):
-        self.kernel, self.recurrent, self.bias = weights
+    def __init__(self, weights: Weights, apart: bool):
+        self.apart = apart
+        self.kernels = self._cut(weights.kernel)
+        self.recurrents = self._cut(weights.recurrent)
+        self.kernels_back = [ops.transpose(k) for k in self.kernels]
+        self.recurrents_back = [ops.transpose(r) for r in self.recurrents]
+        self.biases = self._biases(weights.bias)
+
+    def _cut(self, weight: Tensor) -> list[Tensor]:
+        return ops.split(weight, self.num_gates, -1) if self.apart else [weight]
+
+    def _biases(self, bias: Tensor) -> list[Tensor]:
+        """What `project` adds to each gate, `(units,)`."""
+        return ops.split(bias, self.num_gates, -1)
+
+    def _to_gates(self, rows: Tensor, weights: list[Tensor]) -> list[Tensor]:
+        """Products with a kernel, each `(rows, units)`, one for each gate."""
+        products = [ops.matmul(rows, weight) for weight in weights]
+        return products if self.apart else ops.split(products[0], self.num_gates, -1)
+
+    def _from_gates(self, gates: list[Tensor], transposed: list[Tensor]) -> Tensor:
+        """Products of the gates' gradients with a transposed kernel, added up."""
+        if not self.apart:
+            return ops.matmul(ops.concatenate(gates, -1), transposed[0])
+        products = [ops.matmul(g, t) for g, t in zip(gates, transposed, strict=True)]
+        return sum(products[1:], products[0])
 
     def project(self, inputs: Tensor) -> list[Tensor]:
-        """What the inputs add to the gates: `(rows, features)` to `(rows, gates)`."""
-        return [ops.matmul(inputs, self.kernel) + self.bias]
+        """What the inputs, `(rows, features)`, add to each gate, `(rows, units)`."""
+        products = self._to_gates(inputs, self.kernels)
+        return [p + b for p, b in zip(products, self.biases, strict=True)]
 
-    def step(self, projected: list[Tensor], states: list[Tensor]) -> list[Tensor]:
-        """One step: `(rows, gates)` and the states, `(rows, units)`, to the next."""
-        return [ops.tanh(projected[0] + ops.matmul(states[0], self.recurrent))]
+    def step(
+        self, projected: list[Tensor], states: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """From the states before a step to those after it, all `(rows, units)`.
+
+        Returns:
+            The states, and the `num_kept` values that `factors` needs besides.
+        """
+        sums = self._to_gates(states[0], self.recurrents)
+        return [ops.tanh(projected[0] + sums[0])], []
 
     def factors(
-        self, projected: list[Tensor], previous: Tensor, states: list[Tensor]
+        self, kept: list[Tensor], previous: Tensor, states: list[Tensor]
     ) -> list[Tensor]:
-        """Derivatives at all steps, `(all rows, ...)`, that the loop back multiplies.
-
-        Gates are computed again instead of kept: one product, and less memory.
+        """Derivatives at many steps, each `(rows, units)`, that the loop back uses.
 
         Args:
-            projected: What `project` gave.
+            kept: What `step` gave besides the states.
             previous: `h` before each step.
             states: The states after each step.
         """
         return [1.0 - ops.square(states[0])]
 
     def backward_step(
-        self, factors: list[Tensor], upstream: list[Tensor], transposed: Tensor
+        self, factors: list[Tensor], upstream: list[Tensor]
     ) -> list[Tensor]:
-        """Gradients of the states before a step from those of the states after it.
-
-        Args:
-            factors: Of this step.
-            upstream: Gradients of the states after it.
-            transposed: The recurrent kernel, transposed.
-        """
-        return [ops.matmul(self.gates_gradient(factors, upstream)[1], transposed)]
+        """Gradients of the states before a step from those of the states after it."""
+        gates = self.gates_gradient(factors, upstream)[1]
+        return [self._from_gates(gates, self.recurrents_back)]
 
     def gates_gradient(
         self, factors: list[Tensor], upstream: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Gradients of the gates' sums: of the inputs' part and of the states'."""
-        gradient = upstream[0] * factors[0]
-        return gradient, gradient
+        gradients = [upstream[0] * factors[0]]
+        return gradients, gradients
 
-    def bias_gradient(self, of_inputs: Tensor, of_states: Tensor) -> Tensor:
+    def inputs_gradient(self, of_inputs: list[Tensor]) -> Tensor:
+        """Gradient of the inputs from that of their part in each gate."""
+        return self._from_gates(of_inputs, self.kernels_back)
+
+    def weights_gradient(
+        self,
+        inputs: Tensor,
+        previous: Tensor,
+        of_inputs: list[Tensor],
+        of_states: list[Tensor],
+    ) -> list[Tensor]:
+        """Gradients of kernel, recurrent kernel and bias."""
+        of_inputs, of_states = (
+            ops.concatenate(gates, -1) for gates in (of_inputs, of_states)
+        )
+        return [
+            ops.matmul(ops.transpose(inputs), of_inputs),
+            ops.matmul(ops.transpose(previous), of_states),
+            self._bias_gradient(of_inputs, of_states),
+        ]
+
+    def _bias_gradient(self, of_inputs: Tensor, of_states: Tensor) -> Tensor:
         return ops.sum(of_inputs, axis=0)
 
 
@@ -81,47 +136,54 @@ class LSTM(SimpleRNN):
     """
 
     num_states = 2
+    num_gates = 4
+    num_kept = 4
 
-    def step(self, projected: list[Tensor], states: list[Tensor]) -> list[Tensor]:
+    def step(
+        self, projected: list[Tensor], states: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
         hidden, cell = states
-        i, f, g, o = ops.split(projected[0] + ops.matmul(hidden, self.recurrent), 4, -1)
-        cell = ops.sigmoid(f) * cell + ops.sigmoid(i) * ops.tanh(g)
-        return [ops.sigmoid(o) * ops.tanh(cell), cell]
+        sums = self._to_gates(hidden, self.recurrents)
+        i, f, g, o = (p + s for p, s in zip(projected, sums, strict=True))
+        i, f, g, o = ops.sigmoid(i), ops.sigmoid(f), ops.tanh(g), ops.sigmoid(o)
+        cell = f * cell + i * g
+        return [o * ops.tanh(cell), cell], [i, f, g, o]
 
     def factors(
-        self, projected: list[Tensor], previous: Tensor, states: list[Tensor]
+        self, kept: list[Tensor], previous: Tensor, states: list[Tensor]
     ) -> list[Tensor]:
-        gates = projected[0] + ops.matmul(previous, self.recurrent)
-        i, f, g, o = ops.split(gates, 4, -1)
-        i, f, g, o = ops.sigmoid(i), ops.sigmoid(f), ops.tanh(g), ops.sigmoid(o)
-        squashed = ops.tanh(states[1])
-        by_gate = [
+        i, f, g, o = kept
+        cell = states[1]
+        squashed = ops.tanh(cell)
+        return [
             i * (1.0 - i) * g,
-            (states[1] - i * g) * (1.0 - f),  # = c[t-1] f (1 - f)
+            (cell - i * g) * (1.0 - f),  # = c[t-1] f (1 - f)
             i * (1.0 - g * g),
             squashed * o * (1.0 - o),
+            o * (1.0 - squashed * squashed),
+            f,
         ]
-        return [ops.concatenate(by_gate, -1), o * (1.0 - squashed * squashed), f]
 
     def backward_step(
-        self, factors: list[Tensor], upstream: list[Tensor], transposed: Tensor
+        self, factors: list[Tensor], upstream: list[Tensor]
     ) -> list[Tensor]:
         gates = self.gates_gradient(factors, upstream)[1]
         return [
-            ops.matmul(gates, transposed),
-            self._cell(factors, upstream) * factors[2],
+            self._from_gates(gates, self.recurrents_back),
+            self._cell(factors, upstream) * factors[5],
         ]
 
     def gates_gradient(
         self, factors: list[Tensor], upstream: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        hidden, cell = upstream[0], self._cell(factors, upstream)
-        gradient = ops.concatenate([cell, cell, cell, hidden], -1) * factors[0]
-        return gradient, gradient
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        cell = self._cell(factors, upstream)
+        gradients = [cell * factor for factor in factors[:3]]
+        gradients.append(upstream[0] * factors[3])
+        return gradients, gradients
 
     def _cell(self, factors: list[Tensor], upstream: list[Tensor]) -> Tensor:
         """Gradient of `c`: its own, and what comes through `h`."""
-        return upstream[1] + upstream[0] * factors[1]
+        return upstream[1] + upstream[0] * factors[4]
 
 
 class GRU(SimpleRNN):
@@ -131,60 +193,52 @@ class GRU(SimpleRNN):
     `h[t] = z h[t-1] + (1 - z) n`. Order of the gates: z, r, n; two rows of biases.
     """
 
-    def __init__(self, weights: Weights):
-        super().__init__(weights)
-        split = 2 * weights.recurrent.shape[0]
-        # z and r in one, n apart: what is contiguous need not be copied every step.
-        self.kernels = self.kernel[:, :split], self.kernel[:, split:]
-        self.recurrents = self.recurrent[:, :split], self.recurrent[:, split:]
+    num_gates = 3
+    num_kept = 4
+
+    def _biases(self, bias: Tensor) -> list[Tensor]:
         # The state's bias of z and r joins the inputs'; that of n is inside r's reach.
-        self.biases = self.bias[0, :split] + self.bias[1, :split], self.bias[0, split:]
-        self.state_bias = self.bias[1, split:]
+        of_inputs, of_state = (ops.split(row, 3) for row in ops.unstack(bias))
+        self.state_bias = of_state[2]
+        z, r, n = of_inputs
+        return [z + of_state[0], r + of_state[1], n]
 
-    def project(self, inputs: Tensor) -> list[Tensor]:
-        return [
-            ops.matmul(inputs, kernel) + bias
-            for kernel, bias in zip(self.kernels, self.biases, strict=True)
-        ]
-
-    def _gates(self, projected: list[Tensor], hidden: Tensor) -> tuple[Tensor, ...]:
-        z_and_r = ops.sigmoid(projected[0] + ops.matmul(hidden, self.recurrents[0]))
-        z, r = ops.split(z_and_r, 2, -1)
-        state = ops.matmul(hidden, self.recurrents[1]) + self.state_bias
-        return z, r, ops.tanh(projected[1] + r * state), state
-
-    def step(self, projected: list[Tensor], states: list[Tensor]) -> list[Tensor]:
-        z, _, n, _ = self._gates(projected, states[0])
-        return [n + z * (states[0] - n)]
+    def step(
+        self, projected: list[Tensor], states: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        hidden = states[0]
+        z, r, state = self._to_gates(hidden, self.recurrents)
+        z, r = ops.sigmoid(projected[0] + z), ops.sigmoid(projected[1] + r)
+        state = state + self.state_bias
+        n = ops.tanh(projected[2] + r * state)
+        return [n + z * (hidden - n)], [z, r, n, state]
 
     def factors(
-        self, projected: list[Tensor], previous: Tensor, states: list[Tensor]
+        self, kept: list[Tensor], previous: Tensor, states: list[Tensor]
     ) -> list[Tensor]:
-        z, r, n, state = self._gates(projected, previous)
+        z, r, n, state = kept
         candidate = (1.0 - z) * (1.0 - n * n)
-        by_gate = [
+        return [
             (previous - n) * z * (1.0 - z),
             candidate * state * r * (1.0 - r),
             candidate * r,
+            z,
+            candidate,
         ]
-        return [ops.concatenate(by_gate, -1), z, candidate]
 
     def backward_step(
-        self, factors: list[Tensor], upstream: list[Tensor], transposed: Tensor
+        self, factors: list[Tensor], upstream: list[Tensor]
     ) -> list[Tensor]:
-        hidden = upstream[0]
-        gates = ops.concatenate([hidden, hidden, hidden], -1) * factors[0]
-        return [ops.matmul(gates, transposed) + hidden * factors[1]]
+        hidden = super().backward_step(factors, upstream)[0]
+        return [hidden + upstream[0] * factors[3]]
 
     def gates_gradient(
         self, factors: list[Tensor], upstream: list[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        hidden, split = upstream[0], self.kernels[0].shape[-1]
-        of_states = ops.concatenate([hidden, hidden, hidden], -1) * factors[0]
-        of_inputs = ops.concatenate([of_states[:, :split], hidden * factors[2]], -1)
-        return of_inputs, of_states
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        z, r, of_state = (upstream[0] * factor for factor in factors[:3])
+        return [z, r, upstream[0] * factors[4]], [z, r, of_state]
 
-    def bias_gradient(self, of_inputs: Tensor, of_states: Tensor) -> Tensor:
+    def _bias_gradient(self, of_inputs: Tensor, of_states: Tensor) -> Tensor:
         return ops.stack([ops.sum(of_inputs, axis=0), ops.sum(of_states, axis=0)])
 
 

@@ -4,7 +4,8 @@
 `PackedBlocks` leaves out the padding, which static shapes cannot; TensorFlow only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -14,6 +15,11 @@ from keras_seq.layers.padding import reverse_valid_steps, valid_steps, zero_padd
 
 Tensor = Any
 Step = Callable[[list[Tensor], list[Tensor]], tuple[list[Tensor], list[Tensor]]]
+RunSteps = Callable[..., tuple[list[Tensor], list[Tensor]]]
+Block = Callable[
+    [list[Tensor], list[Tensor], RunSteps],
+    tuple[list[Tensor], list[Tensor], Sequence[Tensor]],
+]
 
 # Steps between two looks at which rows have ended. Fewer waste less on padding, more
 # spare the loop's own work; 8 and 16 did about equally well.
@@ -92,33 +98,66 @@ class TimeMajor:
         return ops.concatenate([initial, rows[: -self.batch]], axis=0)
 
     def run(
-        self, step: Step, rows: list[Tensor], carry: list[Tensor], backward: bool
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Runs `step(rows of one time, carry) -> (carry, kept)` over all times.
+        self,
+        block: Block,
+        rows: list[Tensor],
+        carry: list[Tensor],
+        *,
+        widths: Sequence[int],
+        sums: Sequence[Tensor] = (),
+        backward: bool = False,
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Runs `block` over all steps: here all of them are one block.
 
         Args:
-            step: What is kept has the shapes of the carry.
+            block: `block(rows of the block, carry, run_steps)` gives the carry, what
+                is kept of the block's rows, and what is added to `sums`. Within it,
+                `run_steps(step, rows, carry, num_kept)` runs `step(rows of one step,
+                carry) -> (carry, kept)` over the block's steps, and gives the carry
+                and what was kept of them; `step` keeps tensors like the carry's.
             rows: Each `(time * batch, width)`.
             carry: Each `(batch, units)`.
-            backward: Whether the last time comes first.
+            widths: Last dimensions of the tensors that a block keeps.
+            sums: Where adding up starts.
+            backward: Whether the last step comes first.
 
         Returns:
-            What was kept of all times, each `(time * batch, units)`; the last carry.
+            The carry after all steps; what was kept, each `(time * batch, ...)`; the
+            sums.
         """
+        run_steps = partial(self._run_steps, backward=backward)
+        carry, kept, added = block(rows, carry, run_steps)
+        return carry, kept, [a + b for a, b in zip(sums, added, strict=True)]
+
+    def _run_steps(
+        self,
+        step: Step,
+        rows: list[Tensor],
+        carry: list[Tensor],
+        num_kept: int,
+        *,
+        backward: bool,
+    ) -> tuple[list[Tensor], list[Tensor]]:
         by_time = tuple(
             ops.reshape(r, (self.time, self.batch, r.shape[-1])) for r in rows
         )
         if backward:  # `reverse` of keras 3.15's scan does not end on TensorFlow's XLA
             by_time = tuple(ops.flip(r, 0) for r in by_time)
 
-        def body(carry: Any, rows: Any) -> Any:
-            carry, kept = step(list(rows), list(carry))
-            return tuple(carry), tuple(kept)
+        # On TensorFlow, keras 3.15 keeps only what is shaped like the carry.
+        num_carried = len(carry)
+        spare = [ops.zeros_like(carry[0])] * (num_kept - num_carried)
 
-        last, kept = scan_steps(body, tuple(carry), by_time)
+        def body(carry: Any, rows: Any) -> Any:
+            carry, kept = step(list(rows), list(carry[:num_carried]))
+            kept = tuple(kept) + tuple(carry[len(kept) :])
+            return (*carry, *kept[num_carried:]), kept
+
+        last, kept = scan_steps(body, (*carry, *spare), by_time)
         if backward:
             kept = tuple(ops.flip(k, 0) for k in kept)
-        return [ops.reshape(k, (-1, k.shape[-1])) for k in kept], list(last)
+        kept = [ops.reshape(k, (-1, k.shape[-1])) for k in kept[:num_kept]]
+        return list(last[:num_carried]), kept
 
 
 class PackedBlocks:
@@ -210,59 +249,83 @@ class PackedBlocks:
         return ops.take(shifted, self.before + self.counts[0], axis=0)
 
     def run(
-        self, step: Step, rows: list[Tensor], carry: list[Tensor], backward: bool
-    ) -> tuple[list[Tensor], list[Tensor]]:
+        self,
+        block: Block,
+        rows: list[Tensor],
+        carry: list[Tensor],
+        *,
+        widths: Sequence[int],
+        sums: Sequence[Tensor] = (),
+        backward: bool = False,
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         import tensorflow as tf
 
-        def body(block: Any, start: Any, carry: Any, kept: Any) -> Any:
-            count = self.counts[block]
+        def body(index: Any, start: Any, carry: Any, kept: Any, sums: Any) -> Any:
+            count = self.counts[index]
             start = start - BLOCK * count if backward else start
             end = start + BLOCK * count
-            by_step = [
-                tf.unstack(tf.reshape(r[start:end], (BLOCK, count, r.shape[-1])))
-                for r in rows
-            ]
             # Going back, rows join in; going forward, rows drop out.
             carry = [_fit_rows(c, count) if backward else c[:count] for c in carry]
-            outputs: list[list[Tensor]] = [[] for _ in carry]
-            for index in reversed(range(BLOCK)) if backward else range(BLOCK):
-                carry, kept_now = step([r[index] for r in by_step], carry)
-                for output, value in zip(outputs, kept_now, strict=True):
-                    output.append(value)
-            kept = [
-                array.write(block, tf.concat(o[::-1] if backward else o, axis=0))
-                for array, o in zip(kept, outputs, strict=True)
-            ]
-            if backward:
-                return block - 1, start, carry, kept
-            return block + 1, end, carry, kept
-
-        def unfinished(block: Any, *_: Any) -> Any:
-            return block >= 0 if backward else block < self.num_blocks
-
-        def blocks_of(state: Tensor) -> Any:
-            shape = (None, state.shape[-1])
-            return tf.TensorArray(
-                state.dtype, self.num_blocks, infer_shape=False, element_shape=shape
+            carry, kept_now, added = block(
+                [r[start:end] for r in rows],
+                carry,
+                partial(_run_block_steps, count, backward=backward),
             )
+            kept = [k.write(index, v) for k, v in zip(kept, kept_now, strict=True)]
+            sums = [a + b for a, b in zip(sums, added, strict=True)]
+            if backward:
+                return index - 1, start, carry, kept, sums
+            return index + 1, end, carry, kept, sums
+
+        def unfinished(index: Any, *_: Any) -> Any:
+            return index >= 0 if backward else index < self.num_blocks
 
         total = tf.shape(self.sources)[0]
         start = (self.num_blocks - 1, total) if backward else (0, 0)
-        kept = [blocks_of(state) for state in carry]
+        kept = [
+            tf.TensorArray(
+                carry[0].dtype,
+                self.num_blocks,
+                infer_shape=False,
+                element_shape=(None, width),
+            )
+            for width in widths
+        ]
         scalar = tf.TensorShape(())
-        shapes = [tf.TensorShape((None, state.shape[-1])) for state in carry]
-        _, _, last, kept = tf.while_loop(
+        _, _, carry, kept, sums = tf.while_loop(
             unfinished,
             body,
-            (*start, carry, kept),
+            (*start, carry, kept, list(sums)),
             shape_invariants=(
                 scalar,
                 scalar,
-                shapes,
-                [tf.TensorShape(None)] * len(kept),
+                [tf.TensorShape((None, state.shape[-1])) for state in carry],
+                [tf.TensorShape(None)] * len(widths),
+                [s.shape for s in sums],
             ),
         )
-        return [array.concat() for array in kept], last
+        return carry, [array.concat() for array in kept], sums
+
+
+def _run_block_steps(
+    count: Tensor,
+    step: Step,
+    rows: list[Tensor],
+    carry: list[Tensor],
+    num_kept: int,
+    *,
+    backward: bool,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Runs the steps of one block, whose rows are `BLOCK` times `count`."""
+    import tensorflow as tf
+
+    by_step = [tf.unstack(tf.reshape(r, (BLOCK, count, r.shape[-1]))) for r in rows]
+    kept: list[list[Tensor]] = [[] for _ in range(num_kept)]
+    for index in reversed(range(BLOCK)) if backward else range(BLOCK):
+        carry, kept_now = step([r[index] for r in by_step], carry)
+        for values, value in zip(kept, kept_now, strict=True):
+            values.append(value)
+    return carry, [tf.concat(v[::-1] if backward else v, axis=0) for v in kept]
 
 
 def _fit_rows(state: Tensor, count: Tensor) -> Tensor:

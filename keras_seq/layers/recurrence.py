@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 from keras import ops
 
 from keras_seq.layers.cells import CELL_MATHS, Weights
@@ -25,8 +26,8 @@ def recurrence(
     """Runs a recurrence with a hand-written backward pass.
 
     The inputs are projected at all steps in one product before the loop, and the
-    gradients of the weights are formed in one product after the loop back; gates are
-    computed again for it instead of kept. Exact, like differentiating the loop.
+    gradients of the weights are formed in one product after the loop back. Exact,
+    like differentiating the loop.
 
     Args:
         cell: `"rnn"`, `"lstm"` or `"gru"`; activations are Keras's defaults.
@@ -47,6 +48,8 @@ def recurrence(
     if initial_state is None:
         shape = (ops.shape(inputs)[0], weights.recurrent.shape[0])
         initial_state = [ops.zeros(shape, inputs.dtype)] * maths.num_states
+    num_returned = maths.num_states if return_state else 1
+    differentiable = _may_be_differentiated()
     loop = (PackedBlocks if packed else TimeMajor)(inputs, lengths, reverse)
 
     @ops.custom_gradient
@@ -57,48 +60,68 @@ def recurrence(
         bias: Tensor,
         *initial: Tensor,
     ) -> Any:
-        cell = maths(Weights(kernel, recurrent, bias))
+        cell = maths(Weights(kernel, recurrent, bias), apart=packed)
         rows = loop.gather(inputs)
-        projected = cell.project(rows)
         started = [loop.sort(state) for state in initial]
 
-        def step(rows: list[Tensor], states: list[Tensor]) -> Any:
-            states = cell.step(rows, states)
-            return states, states
+        def run_forward(num_kept: int) -> list[Tensor]:
+            """The states after all steps, then their gates, as many as wanted."""
 
-        states, _ = loop.run(step, projected, started, backward=False)
+            def step(rows: list[Tensor], states: list[Tensor]) -> Any:
+                states, gates = cell.step(rows, states)
+                return states, [*states, *gates][:num_kept]
+
+            def block(rows: list[Tensor], states: list[Tensor], run_steps: Any) -> Any:
+                projected = cell.project(rows[0])
+                return *run_steps(step, projected, states, num_kept), []
+
+            widths = [recurrent.shape[0]] * num_kept
+            return loop.run(block, [rows], started, widths=widths)[1]
+
+        for_gradient = cell.num_states + cell.num_kept
+        kept = run_forward(for_gradient if differentiable else num_returned)
 
         def gradient(*upstream: Tensor, **_: Any) -> tuple[Tensor, ...]:
             if isinstance(upstream[0], tuple):  # JAX gives the tuple, TensorFlow parts
                 upstream = upstream[0]
-            previous = loop.previous(states[0], started[0])
-            factors = cell.factors(projected, previous, states)
-            transposed = ops.transpose(recurrent)
-            num_factors = len(factors)
+            # TensorFlow may differentiate a function that it has traced without tape.
+            all_kept = kept if differentiable else run_forward(for_gradient)
+            previous = loop.previous(all_kept[0], started[0])
 
-            def step_back(rows: list[Tensor], carry: list[Tensor]) -> Any:
-                given = rows[num_factors:]  # of `h`, and of `c` if it was returned
+            def step(rows: list[Tensor], carry: list[Tensor]) -> Any:
+                given = rows[-len(upstream) :]  # of `h`, and of `c` if it was returned
                 total = [a + b for a, b in zip(carry, given, strict=False)]
                 total += carry[len(given) :]
-                before = cell.backward_step(rows[:num_factors], total, transposed)
-                return before, total
+                return cell.backward_step(rows, total), total
+
+            def block(rows: list[Tensor], carry: list[Tensor], run_steps: Any) -> Any:
+                inputs, previous, *rows = rows
+                kept, given = rows[:for_gradient], rows[for_gradient:]
+                factors = cell.factors(
+                    kept[cell.num_states :], previous, kept[: cell.num_states]
+                )
+                carry, totals = run_steps(
+                    step, [*factors, *given], carry, cell.num_states
+                )
+                of_inputs, of_states = cell.gates_gradient(factors, totals)
+                of_weights = cell.weights_gradient(
+                    inputs, previous, of_inputs, of_states
+                )
+                return carry, [cell.inputs_gradient(of_inputs)], of_weights
 
             given = [loop.gather_gradient(u) for u in upstream]
-            zeros = [ops.zeros_like(state) for state in started]
-            totals, first = loop.run(
-                step_back, [*factors, *given], zeros, backward=True
+            carry, (of_rows,), sums = loop.run(
+                block,
+                [rows, previous, *all_kept, *given],
+                [ops.zeros_like(state) for state in started],
+                widths=[rows.shape[-1]],
+                sums=[ops.zeros_like(weight) for weight in (kernel, recurrent, bias)],
+                backward=True,
             )
-            of_inputs, of_states = cell.gates_gradient(factors, totals)
-            return (
-                loop.scatter(ops.matmul(of_inputs, ops.transpose(kernel))),
-                ops.matmul(ops.transpose(rows), of_inputs),
-                ops.matmul(ops.transpose(previous), of_states),
-                cell.bias_gradient(of_inputs, of_states),
-                *(loop.unsort(state) for state in first),
-            )
+            of_initial = [loop.unsort(state) for state in carry]
+            return loop.scatter(of_rows), *sums, *of_initial
 
-        returned = states if return_state else states[:1]
-        return tuple(loop.scatter(state) for state in returned), gradient
+        return tuple(loop.scatter(state) for state in kept[:num_returned]), gradient
 
     # A copy of a variable is a tensor: TensorFlow would ask for its gradient twice.
     sequences = run(
@@ -111,6 +134,18 @@ def recurrence(
         _last(sequence, state, lengths, reverse)
         for sequence, state in zip(sequences, initial_state, strict=True)
     ]
+
+
+def _may_be_differentiated() -> bool:
+    """Whether gates are kept for a backward pass.
+
+    XLA drops those that nobody uses; TensorFlow's own loops compute all they are given.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return True
+    from tensorflow.python.eager import record  # no public name tells it
+
+    return record.could_possibly_record()
 
 
 def _last(
