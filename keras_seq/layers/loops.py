@@ -11,7 +11,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_seq.layers.padding import reverse_valid_steps, valid_steps, zero_padding
+from keras_seq.layers.padding import reverse_valid_steps, zero_padding
 
 Tensor = Any
 Step = Callable[[list[Tensor], list[Tensor]], tuple[list[Tensor], list[Tensor]]]
@@ -67,19 +67,15 @@ class TimeMajor:
             return ops.flip(sequence, 1)
         return reverse_valid_steps(sequence, self.lengths)
 
-    def gather(self, sequence: Tensor) -> Tensor:
-        """`(batch, time, width)`, zero at padding, to rows, `(time * batch, width)`."""
+    def _gather(self, sequence: Tensor) -> Tensor:
+        """`(batch, time, width)` to rows, `(time * batch, width)`, zero at padding."""
         if self.lengths is not None:
             sequence = zero_padding(sequence, self.lengths)
         rows = ops.transpose(self._turn(sequence), (1, 0, 2))
         return ops.reshape(rows, (-1, sequence.shape[-1]))
 
-    def gather_gradient(self, sequence: Tensor) -> Tensor:
-        """The same for a gradient: a row's gradient counts once."""
-        return self.gather(sequence)
-
-    def scatter(self, rows: Tensor) -> Tensor:
-        """Rows back to `(batch, time, width)`, zero at padding."""
+    def scatter(self, rows: Any) -> Tensor:
+        """What `run` kept, to `(batch, time, width)`, zero at padding."""
         rows = ops.reshape(rows, (self.time, self.batch, rows.shape[-1]))
         sequence = self._turn(ops.transpose(rows, (1, 0, 2)))
         if self.lengths is None:
@@ -93,38 +89,39 @@ class TimeMajor:
     def unsort(self, state: Tensor) -> Tensor:
         return state
 
-    def previous(self, rows: Tensor, initial: Tensor) -> Tensor:
-        """What stood one step before each row; `initial` before the first."""
-        return ops.concatenate([initial, rows[: -self.batch]], axis=0)
-
     def run(
         self,
         block: Block,
-        rows: list[Tensor],
+        sequences: list[Tensor],
         carry: list[Tensor],
         *,
-        widths: Sequence[int],
+        widths: list[int],
+        gradients: Sequence[Tensor] = (),
+        kept: Sequence[Any] = (),
         sums: Sequence[Tensor] = (),
         backward: bool = False,
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    ) -> tuple[list[Tensor], list[Any], list[Tensor]]:
         """Runs `block` over all steps: here all of them are one block.
 
         Args:
-            block: `block(rows of the block, carry, run_steps)` gives the carry, what
-                is kept of the block's rows, and what is added to `sums`. Within it,
-                `run_steps(step, rows, carry, num_kept)` runs `step(rows of one step,
-                carry) -> (carry, kept)` over the block's steps, and gives the carry
-                and what was kept of them; `step` keeps tensors like the carry's.
-            rows: Each `(time * batch, width)`.
-            carry: Each `(batch, units)`.
-            widths: Last dimensions of the tensors that a block keeps.
+            block: `block(rows, carry, run_steps)` gives the carry, what is kept of
+                the block's rows, and what is added to `sums`. The rows, each
+                `(rows of the block, width)`, are of sequences, gradients and kept.
+                Within it, `run_steps(step, rows, carry, num_kept)` runs `step(rows of
+                one step, carry) -> (carry, kept)` over the block's steps, and gives
+                the carry and what was kept of them, shaped like the carry.
+            sequences: Each `(batch, time, width)`.
+            carry: Each `(batch, units)`, sorted.
+            widths: Last dimensions of what a block keeps.
+            gradients: Like sequences; a step's gradient counts once.
+            kept: From a run before.
             sums: Where adding up starts.
             backward: Whether the last step comes first.
 
         Returns:
-            The carry after all steps; what was kept, each `(time * batch, ...)`; the
-            sums.
+            The carry after all steps; what was kept; the sums.
         """
+        rows = [*map(self._gather, (*sequences, *gradients)), *kept]
         run_steps = partial(self._run_steps, backward=backward)
         carry, kept, added = block(rows, carry, run_steps)
         return carry, kept, [a + b for a, b in zip(sums, added, strict=True)]
@@ -144,20 +141,21 @@ class TimeMajor:
         if backward:  # `reverse` of keras 3.15's scan does not end on TensorFlow's XLA
             by_time = tuple(ops.flip(r, 0) for r in by_time)
 
-        # On TensorFlow, keras 3.15 keeps only what is shaped like the carry.
+        # keras 3.15 can keep on TensorFlow only what is like the carry, one by one.
         num_carried = len(carry)
         spare = [ops.zeros_like(carry[0])] * (num_kept - num_carried)
 
         def body(carry: Any, rows: Any) -> Any:
-            carry, kept = step(list(rows), list(carry[:num_carried]))
-            kept = tuple(kept) + tuple(carry[len(kept) :])
-            return (*carry, *kept[num_carried:]), kept
+            states, kept = step(list(rows), list(carry[:num_carried]))
+            kept = [*kept, *states[len(kept) :]]
+            return (*states, *kept[num_carried:]), tuple(kept)
 
-        last, kept = scan_steps(body, (*carry, *spare), by_time)
+        last, outputs = scan_steps(body, (*carry, *spare), by_time)
+        outputs = outputs[:num_kept]
         if backward:
-            kept = tuple(ops.flip(k, 0) for k in kept)
-        kept = [ops.reshape(k, (-1, k.shape[-1])) for k in kept[:num_kept]]
-        return list(last[:num_carried]), kept
+            outputs = [ops.flip(o, 0) for o in outputs]
+        outputs = [ops.reshape(o, (-1, o.shape[-1])) for o in outputs]
+        return list(last[:num_carried]), outputs
 
 
 class PackedBlocks:
@@ -167,7 +165,8 @@ class PackedBlocks:
     into it: they are the first `counts[j]` of the sorted rows. Within a block the
     packed rows are time-major, so a step's rows are contiguous, and a row that ends
     inside a block repeats its last step, with a gradient of zero. (The packing of
-    PyTorch's PackedSequence, by block instead of by step.)
+    PyTorch's PackedSequence, by block instead of by step.) A block is small enough
+    for the cache, so whatever can be done for many steps at once is done by block.
 
     Args:
         inputs: `(batch, time, features)`, for its shape.
@@ -182,61 +181,38 @@ class PackedBlocks:
         if lengths is None:
             lengths = tf.fill([self.batch], time)
         self.order = tf.argsort(lengths, direction="DESCENDING", stable=True)
+        self.ranks = tf.math.invert_permutation(self.order)
         ordered = tf.gather(lengths, self.order)
         starts = tf.range(0, time, BLOCK)
         alive = ordered[None, :] > starts[:, None]  # (blocks, batch)
-        # One row at least, so that there is something to gather from.
-        first = (starts[:, None] == 0) & (tf.range(self.batch)[None, :] == 0)
-        alive = tf.cast(alive | first, tf.int32)
-        self.counts = tf.reduce_sum(alive, axis=1)
+        self.counts = tf.math.count_nonzero(alive, axis=1, dtype=tf.int32)
         self.num_blocks = tf.math.count_nonzero(self.counts, dtype=tf.int32)
-        self.any_valid = tf.reduce_any(lengths > 0)
-        self.valid = valid_steps(inputs, lengths)  # (batch, time, 1)
-        self.ranks = tf.math.invert_permutation(self.order)
 
-        # Where each packed row comes from.
-        alive = tf.broadcast_to(
-            alive[:, None, :], (tf.shape(starts)[0], BLOCK, self.batch)
-        )
-        places = tf.cast(tf.where(alive > 0), tf.int32)
-        block, step_in_block, rank = tf.unstack(places, axis=1)  # (rows,)
-        step = BLOCK * block + step_in_block
-        self.repeated = (step >= tf.gather(ordered, rank))[:, None]
-        last = tf.maximum(tf.gather(ordered, rank) - 1, 0)
-        step = tf.maximum(last - step, 0) if reverse else tf.minimum(step, last)
-        self.sources = tf.gather(self.order, rank) * time + step
+        # Where each row of each step comes from, in a flat batch: (steps, batch).
+        steps = tf.range(tf.size(starts) * BLOCK)
+        last = ordered - 1
+        source = last - steps[:, None] if reverse else steps[:, None]
+        source = tf.maximum(tf.minimum(source, last), 0)
+        self.sources = self.order * time + source
+        self.repeated = steps[:, None] > last
 
-        # Where each valid step of the batch went.
-        steps = tf.range(time)
-        counts = tf.gather(self.counts, steps // BLOCK)
-        offsets = tf.cumsum(self.counts * BLOCK, exclusive=True)
-        firsts = tf.gather(offsets, steps // BLOCK) + steps % BLOCK * counts  # (time,)
+        # Where each valid step of the batch went; padding reads a row of zeros.
+        firsts = tf.cumsum(tf.gather(self.counts, steps // BLOCK), exclusive=True)
+        steps, lengths = tf.range(time), lengths[:, None]
         if reverse:
-            firsts = tf.gather(firsts, tf.maximum(lengths[:, None] - 1 - steps, 0))
+            firsts = tf.gather(firsts, tf.maximum(lengths - 1 - steps, 0))
+        else:
+            firsts = firsts[:time]
         places = firsts + self.ranks[:, None]  # (batch, time)
-        self.destinations = tf.where(self.valid[..., 0], places, 0)
+        zeros = BLOCK * tf.reduce_sum(self.counts)
+        self.destinations = tf.where(steps < lengths, places, zeros)
 
-        # The step before lies as many rows up as its block holds.
-        held = tf.gather(
-            self.counts, tf.maximum(block - (1 - tf.sign(step_in_block)), 0)
-        )
-        self.before = tf.range(tf.shape(rank)[0]) - held
-
-    def gather(self, sequence: Tensor) -> Tensor:
+    def scatter(self, rows: Any) -> Tensor:
         import tensorflow as tf
 
-        flat = tf.reshape(sequence, (-1, sequence.shape[-1]))
-        rows = tf.gather(flat, self.sources)
-        # Where all rows are empty, the one that runs would read its padding.
-        return tf.cond(self.any_valid, lambda: rows, lambda: tf.zeros_like(rows))
-
-    def gather_gradient(self, sequence: Tensor) -> Tensor:
-        rows = self.gather(sequence)
-        return ops.where(self.repeated, ops.zeros((), rows.dtype), rows)
-
-    def scatter(self, rows: Tensor) -> Tensor:
-        sequence = ops.take(rows, self.destinations, axis=0)
-        return ops.where(self.valid, sequence, ops.zeros((), rows.dtype))
+        width = rows.element_shape[-1]
+        rows = rows.write(self.num_blocks, tf.zeros((1, width), rows.dtype))
+        return tf.gather(rows.concat(), self.destinations)
 
     def sort(self, state: Tensor) -> Tensor:
         return ops.take(state, self.order, axis=0)[: self.counts[0]]
@@ -244,67 +220,68 @@ class PackedBlocks:
     def unsort(self, state: Tensor) -> Tensor:
         return ops.take(_fit_rows(state, self.batch), self.ranks, axis=0)
 
-    def previous(self, rows: Tensor, initial: Tensor) -> Tensor:
-        shifted = ops.concatenate([initial, rows], axis=0)
-        return ops.take(shifted, self.before + self.counts[0], axis=0)
-
     def run(
         self,
         block: Block,
-        rows: list[Tensor],
+        sequences: list[Tensor],
         carry: list[Tensor],
         *,
-        widths: Sequence[int],
+        widths: list[int],
+        gradients: Sequence[Tensor] = (),
+        kept: Sequence[Any] = (),
         sums: Sequence[Tensor] = (),
         backward: bool = False,
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    ) -> tuple[list[Tensor], list[Any], list[Tensor]]:
         import tensorflow as tf
 
-        def body(index: Any, start: Any, carry: Any, kept: Any, sums: Any) -> Any:
+        flat = [tf.reshape(s, (-1, s.shape[-1])) for s in (*sequences, *gradients)]
+
+        def body(index: Any, carry: Any, keeping: Any, sums: Any) -> Any:
             count = self.counts[index]
-            start = start - BLOCK * count if backward else start
-            end = start + BLOCK * count
+            here = slice(BLOCK * index, BLOCK * (index + 1)), slice(count)
+            sources = tf.reshape(self.sources[here], [-1])
+            rows = [tf.gather(f, sources) for f in flat]
+            if gradients:
+                repeated = tf.reshape(self.repeated[here], [-1, 1])
+                for position in range(len(sequences), len(rows)):
+                    row = rows[position]
+                    rows[position] = tf.where(repeated, tf.zeros((), row.dtype), row)
+            rows += [array.read(index) for array in kept]
             # Going back, rows join in; going forward, rows drop out.
             carry = [_fit_rows(c, count) if backward else c[:count] for c in carry]
-            carry, kept_now, added = block(
-                [r[start:end] for r in rows],
-                carry,
-                partial(_run_block_steps, count, backward=backward),
-            )
-            kept = [k.write(index, v) for k, v in zip(kept, kept_now, strict=True)]
+            run_steps = partial(_run_block_steps, count, backward=backward)
+            carry, values, added = block(rows, carry, run_steps)
+            pairs = zip(keeping, values, strict=True)
+            keeping = [array.write(index, value) for array, value in pairs]
             sums = [a + b for a, b in zip(sums, added, strict=True)]
-            if backward:
-                return index - 1, start, carry, kept, sums
-            return index + 1, end, carry, kept, sums
+            return index + (-1 if backward else 1), carry, keeping, sums
 
         def unfinished(index: Any, *_: Any) -> Any:
             return index >= 0 if backward else index < self.num_blocks
 
-        total = tf.shape(self.sources)[0]
-        start = (self.num_blocks - 1, total) if backward else (0, 0)
-        kept = [
+        keeping = [
             tf.TensorArray(
                 carry[0].dtype,
-                self.num_blocks,
+                self.num_blocks + 1,  # the last for the zeros of `scatter`
                 infer_shape=False,
                 element_shape=(None, width),
+                clear_after_read=False,
             )
             for width in widths
         ]
-        scalar = tf.TensorShape(())
-        _, _, carry, kept, sums = tf.while_loop(
+        first = self.num_blocks - 1 if backward else 0
+        _, carry, keeping, total = tf.while_loop(
             unfinished,
             body,
-            (*start, carry, kept, list(sums)),
+            (first, carry, keeping, list(sums)),
             shape_invariants=(
-                scalar,
-                scalar,
+                tf.TensorShape(()),
                 [tf.TensorShape((None, state.shape[-1])) for state in carry],
                 [tf.TensorShape(None)] * len(widths),
                 [s.shape for s in sums],
             ),
         )
-        return carry, [array.concat() for array in kept], sums
+        return carry, keeping, total
 
 
 def _run_block_steps(

@@ -61,65 +61,60 @@ def recurrence(
         *initial: Tensor,
     ) -> Any:
         cell = maths(Weights(kernel, recurrent, bias), apart=packed)
-        rows = loop.gather(inputs)
         started = [loop.sort(state) for state in initial]
+        num_states, units = cell.num_states, recurrent.shape[0]
+        # The states, what `cell.step` keeps, and `h` before each step.
+        for_gradient = num_states + cell.num_kept + 1
 
-        def run_forward(num_kept: int) -> list[Tensor]:
-            """The states after all steps, then their gates, as many as wanted."""
-
+        def run_forward(num_kept: int) -> list[Any]:
             def step(rows: list[Tensor], states: list[Tensor]) -> Any:
-                states, gates = cell.step(rows, states)
-                return states, [*states, *gates][:num_kept]
+                after, kept = cell.step(rows, states)
+                return after, [*after, *kept, states[0]][:num_kept]
 
             def block(rows: list[Tensor], states: list[Tensor], run_steps: Any) -> Any:
                 projected = cell.project(rows[0])
                 return *run_steps(step, projected, states, num_kept), []
 
-            widths = [recurrent.shape[0]] * num_kept
-            return loop.run(block, [rows], started, widths=widths)[1]
+            return loop.run(block, [inputs], started, widths=[units] * num_kept)[1]
 
-        for_gradient = cell.num_states + cell.num_kept
         kept = run_forward(for_gradient if differentiable else num_returned)
 
         def gradient(*upstream: Tensor, **_: Any) -> tuple[Tensor, ...]:
             if isinstance(upstream[0], tuple):  # JAX gives the tuple, TensorFlow parts
                 upstream = upstream[0]
-            # TensorFlow may differentiate a function that it has traced without tape.
-            all_kept = kept if differentiable else run_forward(for_gradient)
-            previous = loop.previous(all_kept[0], started[0])
+            num_given = len(upstream)  # of `h`, and of `c` if it was returned
 
             def step(rows: list[Tensor], carry: list[Tensor]) -> Any:
-                given = rows[-len(upstream) :]  # of `h`, and of `c` if it was returned
-                total = [a + b for a, b in zip(carry, given, strict=False)]
-                total += carry[len(given) :]
-                return cell.backward_step(rows, total), total
+                total = [*carry]
+                for position, given in enumerate(rows[:num_given]):
+                    total[position] = total[position] + given
+                return cell.backward_step(rows[num_given:], total), total
 
             def block(rows: list[Tensor], carry: list[Tensor], run_steps: Any) -> Any:
-                inputs, previous, *rows = rows
-                kept, given = rows[:for_gradient], rows[for_gradient:]
-                factors = cell.factors(
-                    kept[cell.num_states :], previous, kept[: cell.num_states]
-                )
-                carry, totals = run_steps(
-                    step, [*factors, *given], carry, cell.num_states
-                )
+                inputs, given = rows[0], rows[1 : 1 + num_given]
+                *kept, previous = rows[1 + num_given :]
+                states, kept = kept[:num_states], kept[num_states:]
+                factors = cell.factors(kept, previous, states)
+                carry, totals = run_steps(step, [*given, *factors], carry, num_states)
                 of_inputs, of_states = cell.gates_gradient(factors, totals)
                 of_weights = cell.weights_gradient(
                     inputs, previous, of_inputs, of_states
                 )
                 return carry, [cell.inputs_gradient(of_inputs)], of_weights
 
-            given = [loop.gather_gradient(u) for u in upstream]
-            carry, (of_rows,), sums = loop.run(
+            carry, (of_inputs,), of_weights = loop.run(
                 block,
-                [rows, previous, *all_kept, *given],
+                [inputs],
                 [ops.zeros_like(state) for state in started],
-                widths=[rows.shape[-1]],
+                widths=[inputs.shape[-1]],
+                gradients=upstream,
+                # TensorFlow may differentiate what it has traced without a tape.
+                kept=kept if differentiable else run_forward(for_gradient),
                 sums=[ops.zeros_like(weight) for weight in (kernel, recurrent, bias)],
                 backward=True,
             )
             of_initial = [loop.unsort(state) for state in carry]
-            return loop.scatter(of_rows), *sums, *of_initial
+            return loop.scatter(of_inputs), *of_weights, *of_initial
 
         return tuple(loop.scatter(state) for state in kept[:num_returned]), gradient
 

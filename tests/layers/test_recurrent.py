@@ -262,6 +262,32 @@ def test_graphs_of_unknown_shape_give_the_same(cell, way, monkeypatch):
 
 @tensorflow_only
 @cells
+@pytest.mark.parametrize("way", ["packed", "hoisted"])
+def test_graphs_traced_without_tape_can_be_differentiated(cell, way, monkeypatch):
+    import tensorflow as tf
+
+    take(way, monkeypatch)
+    encoder, lengths = make_encoder(cell), LENGTHS.astype("int32")
+    inputs = keras.Variable(make_inputs())
+    variables = [*encoder.trainable_variables, inputs]
+    graph = tf.function(lambda: encoder(ops.convert_to_tensor(inputs), lengths))
+    graph()
+
+    def run(call):
+        def outputs():
+            found = call()
+            return loss_of(found), found
+
+        return values_and_gradients(outputs, variables)
+
+    assert_all_close(
+        run(graph), run(lambda: encoder(ops.convert_to_tensor(inputs), lengths)), 1e-5
+    )
+    assert graph.experimental_get_tracing_count() == 1
+
+
+@tensorflow_only
+@cells
 def test_xla_computes_the_same(cell):
     """Static shapes under XLA, packed without it: chosen, not set by the test."""
     import tensorflow as tf
