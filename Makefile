@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUTPUT ?= demo-output
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -17,17 +18,17 @@ help:
 	@echo "make test-jax   the backend-neutral tests again, on JAX"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make lint       ruff and mypy"
-	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) OUTPUT=$(OUTPUT)"
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) OUTPUT=$(OUTPUT) WORKERS=$(WORKERS)"
 
 demo: $(VENV)/.installed
 	$(BIN)/keras-seq demo --output $(OUTPUT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 # pytest ends with an error if it collects no test, so a lost marker cannot pass.
 test-jax: $(VENV)/.installed-dev
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -m "numeric and not slow"
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -n $(WORKERS) -m "numeric and not slow"
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -18,7 +18,7 @@ BATCHES = {
 # Operations of TensorFlow whose output's shape depends on values.
 DYNAMIC = (
     *("Where", "Unique", "ListDiff", "DynamicPartition", "NonMaxSuppression"),
-    *("SetSize", "SparseReorder", "StringSplit", "RaggedRange"),
+    *("SetSize", "SparseReorder", "StringSplit", "RaggedRange", "TensorListConcat"),
 )
 
 builders = pytest.mark.parametrize("build", BATCHES)
