@@ -14,7 +14,6 @@ from keras_seq.training.runtime import derive_seed
 from keras_seq.tuning.space import Space
 
 _MANY = 2**31  # keras-tuner gives up after three failures in a row; a search goes on
-_WORKER = "keras_seq"
 
 
 class _Replaying:
@@ -84,6 +83,7 @@ class Suggester:
         for oracle in self._oracles:
             oracle.verbose = 0
         self._tried: list[dict[str, Any]] = []
+        self._running: dict[int, list[Any]] = {}
 
     def suggest(self, trial: int) -> dict[str, Any] | None:
         """Values for a trial that no earlier trial had; None if none can be found."""
@@ -100,19 +100,30 @@ class Suggester:
                 return _plain(values)
         return None
 
-    def tell(self, values: dict[str, Any], score: float | None) -> None:
-        """Adds a finished trial; `score` None means that it failed."""
+    def begin(self, trial: int, values: dict[str, Any] | None) -> None:
+        """Adds a trial that has started; None stands for values outside the space."""
+        if values is None:
+            return
         self._tried.append(values)
+        self._running[trial] = []
         for oracle in self._oracles:
             oracle.replayed = values
             with _calm():
-                trial = oracle.create_trial(_WORKER)
+                # An oracle gives each of its workers one trial at a time.
+                self._running[trial].append(oracle.create_trial(f"worker {trial}"))
+
+    def end(self, trial: int, score: float | None) -> None:
+        """Adds the score of a trial that has begun; None means that it failed."""
+        for oracle, started in zip(
+            self._oracles, self._running.pop(trial, ()), strict=False
+        ):
+            with _calm():
                 if score is None:
-                    trial.status = "FAILED"
+                    started.status = "FAILED"
                 else:
-                    oracle.update_trial(trial.trial_id, {"score": score})
-                    trial.status = "COMPLETED"
-                oracle.end_trial(trial)
+                    oracle.update_trial(started.trial_id, {"score": score})
+                    started.status = "COMPLETED"
+                oracle.end_trial(started)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

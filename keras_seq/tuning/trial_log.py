@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Trial:
         message: Why it failed, else an empty string.
         seconds: Wall-clock time.
         validation: All scores of its validation part.
+        traceback: Of the error it failed with, if there was one.
     """
 
     trial: int
@@ -36,6 +39,32 @@ class Trial:
     message: str
     seconds: float
     validation: dict[str, float | None] = field(default_factory=dict)
+    traceback: str = ""
+
+
+@contextmanager
+def hold_directory(directory: str | PathLike[str] | None) -> Iterator[None]:
+    """Keeps other searches out of the folder, until it is left or this process dies.
+
+    Raises:
+        RuntimeError: If another search is in it.
+    """
+    if directory is None:
+        yield
+        return
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    lock = FileLock(Path(directory) / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RuntimeError(
+            f"Another search is running in `directory`, {directory}: wait for it, or "
+            "give another directory."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class TrialLog:
@@ -158,16 +187,16 @@ def _read_trials(path: Path) -> list[Trial]:
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
         _write_whole(path, whole.decode("utf-8"))
-    trials = []
+    trials: list[Trial] = []
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
             trial = Trial(**json.loads(line))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}, line {number} is damaged: {error}.") from error
-        if trial.trial != number - 1:
+        if trial.trial in {t.trial for t in trials}:
             raise ValueError(
-                f"{path}, line {number} is trial {trial.trial}; lines are missing or "
-                "two searches wrote to one directory."
+                f"{path}, line {number} is trial {trial.trial} once more; two searches "
+                "wrote to one directory."
             )
         trials.append(trial)
     return trials

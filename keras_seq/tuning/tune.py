@@ -1,27 +1,27 @@
 """tune: search the constructor arguments of an estimator."""
 
-import gc
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict, replace
 from os import PathLike
 from typing import Any
 
-import keras
 from sklearn.base import clone
 
 from keras_seq.errors import (
     check_choice,
     check_integer,
     check_number,
-    did_you_mean,
     suggests_names,
 )
+from keras_seq.tuning.executors import InProcess, Workers
 from keras_seq.tuning.search_result import SearchResult, trials_frame
 from keras_seq.tuning.space import Space
 from keras_seq.tuning.suggester import Suggester
-from keras_seq.tuning.trial_log import Trial, TrialLog, hash_data
+from keras_seq.tuning.trial import Job, Outcome
+from keras_seq.tuning.trial_log import Trial, TrialLog, hash_data, hold_directory
 
 _OBJECTIVES = {"TextClassifier": "log_loss", "Forecaster": "mase"}
 _LARGER_IS_BETTER = ("accuracy", "f1_macro", "f1_weighted", "f1", "roc_auc", "skill")
@@ -36,6 +36,8 @@ def tune(
     objective: str | None = None,
     max_trials: int = 20,
     max_seconds: float | None = None,
+    max_trial_seconds: float | None = None,
+    max_trial_mb: float | None = None,
     executor: int | None = 1,
     directory: str | PathLike[str] | None = None,
     seed: int = 0,
@@ -60,9 +62,16 @@ def tune(
         max_trials: Number of trials in all, those of an earlier call in `directory`
             included.
         max_seconds: No trial starts later than this after the call; one always runs.
-        executor: 1 or None. Both run trials in this process, one after another.
+        max_trial_seconds: A trial that takes longer is stopped and has failed. None:
+            no limit.
+        max_trial_mb: The same for the resident memory of a worker process, in MB.
+            None: its share of nine tenths of what is free at the start.
+        executor: Number of worker processes, which share the cores and GPUs. What
+            kills a process costs one trial. With one, a search is repeatable; with
+            several, suggestions depend on which trials have finished. None runs
+            trials in this process, for debugging, without limits.
         directory: Folder that makes the search resumable: the same call again repeats
-            no finished trial and goes on as if it had never stopped.
+            no finished trial and goes on. Only one search at a time may use it.
         seed: Of the suggestions, each from (seed, trial). 0 is a seed like any other.
             The networks use the estimator's own.
         verbose: 0 is silent; otherwise one line per trial, with the time left.
@@ -72,8 +81,9 @@ def tune(
 
     Raises:
         ValueError: If an argument breaks a rule, or `directory` holds another search.
-        RuntimeError: If no trial succeeded. A trial whose loss is lost or that runs
-            out of memory fails alone; any other error stops the search.
+        RuntimeError: If no trial succeeded, or another search uses `directory`. A
+            trial whose loss is lost, that breaks a limit or whose process dies fails
+            alone; any other error stops the search.
 
     Example:
         >>> result = tune(Forecaster(horizon=12), df, max_trials=10)  # doctest: +SKIP
@@ -89,6 +99,10 @@ def tune(
     if max_seconds is not None:
         check_number("max_seconds", max_seconds, above=0)
         deadline = time.perf_counter() + max_seconds
+    for name in ("max_trial_seconds", "max_trial_mb"):
+        limit = locals()[name]
+        if limit is not None:
+            check_number(name, limit, above=0)
     params = estimator.get_params(deep=False)
     checked = Space(space, params)
     objective = _choose_objective(estimator, objective)
@@ -102,123 +116,114 @@ def tune(
         "seed": seed,
         "data": hash_data(data),
     }
-    log = TrialLog(directory, fingerprint)
-    search = _Search(estimator, data, checked, objective, maximize, log)
-    search.run(
-        Suggester(checked, algorithm, maximize, seed), max_trials, deadline, verbose
-    )
-    return search.finish(verbose)
+    job = Job(estimator, data, objective)
+    with hold_directory(directory):
+        log = TrialLog(directory, fingerprint)
+        search = _Search(job, checked, maximize, log)
+        suggester = Suggester(checked, algorithm, maximize, seed)
+        if not search.is_finished(max_trials):
+            where = (
+                InProcess(job)
+                if executor is None
+                else Workers(job, executor, max_trial_seconds, max_trial_mb)
+            )
+            with where:
+                search.run(suggester, where, max_trials, deadline, verbose)
+        return search.finish(verbose)
 
 
 class _Search:
-    """One search in this process."""
+    """One search: asks for suggestions, hands trials out, logs what comes back."""
 
-    def __init__(
-        self,
-        estimator: Any,
-        data: tuple[Any, ...],
-        space: Space,
-        objective: str,
-        maximize: bool,
-        log: TrialLog,
-    ):
-        self.estimator = estimator
-        self.data = data
+    def __init__(self, job: Job, space: Space, maximize: bool, log: TrialLog):
+        self.job = job
         self.space = space
-        self.objective = objective
         self.maximize = maximize
         self.log = log
+
+    def is_finished(self, max_trials: int) -> bool:
+        return not self._missing(max_trials)
 
     def run(
         self,
         suggester: Suggester,
+        executor: InProcess | Workers,
         max_trials: int,
         deadline: float,
         verbose: int | str,
     ) -> None:
-        """Runs the trials that are missing, each suggested by those before it."""
+        """Runs the trials that are missing, as many at once as there are workers."""
         for trial in self.log.trials:
-            if trial.values is not None:
-                suggester.tell(trial.values, trial.score)
-        first = len(self.log.trials)
-        for number in range(first, max_trials):
-            if number > first and time.perf_counter() >= deadline:
-                break
-            if number == 0:
-                values = self.space.encode(self.estimator.get_params(deep=False))
-                params: dict[str, Any] = {}
-            else:
-                values = suggester.suggest(number)
-                if values is None:
-                    _tell(verbose, f"search: no new combination after {number} trials")
+            suggester.begin(trial.trial, trial.values)
+            suggester.end(trial.trial, trial.score)
+        missing = self._missing(max_trials)
+        progress = _Progress(self, len(missing), executor.slots, deadline, max_trials)
+        running: dict[Future[Outcome], Trial] = {}
+        started = False
+        while missing or running:
+            while missing and len(running) < executor.slots:
+                if started and time.perf_counter() >= deadline:
+                    missing = []
                     break
-                params = self.space.decode(values)
-            trial = self._run_trial(number, values, params)
-            self.log.append(trial)
-            if trial.values is not None:
-                suggester.tell(trial.values, trial.score)
-            _tell(verbose, self._progress(trial, first, max_trials, deadline))
+                number = missing.pop(0)
+                suggested = self._suggest(suggester, number)
+                if suggested is None:
+                    _tell(verbose, f"search: no new combination after {number} trials")
+                    missing = []
+                    break
+                suggester.begin(number, suggested.values)
+                # Trial 0 is the estimator as it is.
+                params = suggested.params if number else {}
+                running[executor.submit(params)] = suggested
+                started = True
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in sorted(ended, key=lambda f: running[f].trial):
+                trial = replace(running.pop(future), **asdict(future.result()))
+                self.log.append(trial)
+                suggester.end(trial.trial, trial.score)
+                _tell(verbose, progress.describe(trial))
+
+    def _missing(self, max_trials: int) -> list[int]:
+        there = {trial.trial for trial in self.log.trials}
+        return [number for number in range(max_trials) if number not in there]
+
+    def _suggest(self, suggester: Suggester, number: int) -> Trial | None:
+        """A trial that is yet to run; None if there is no new one."""
+        if number == 0:
+            own = self.job.estimator.get_params(deep=False)
+            values, params = self.space.encode(own), self._own_params()
+        else:
+            values = suggester.suggest(number)
+            if values is None:
+                return None
+            params = self.space.decode(values)
+        return Trial(number, values, params, None, "", 0.0)
 
     def finish(self, verbose: int | str) -> SearchResult:
         """Fits the winner on everything."""
-        best = self._best()
+        best = self.best()
         if best is None:
             messages = "; ".join(
                 f"trial {trial.trial}: {trial.message}" for trial in self.log.trials[:3]
             )
             raise RuntimeError(f"No trial succeeded. {messages}")
         params = self._params(best)
-        winner = clone(self.estimator).set_params(**params, refit_full=True)
-        winner.fit(*self.data, verbose=verbose)
-        trials = [replace(t, params=self._params(t)) for t in self.log.trials]
-        frame = trials_frame(trials)
+        winner = clone(self.job.estimator).set_params(**params, refit_full=True)
+        winner.fit(*self.job.data, verbose=verbose)
+        in_order = sorted(self.log.trials, key=lambda t: t.trial)
+        trials = [replace(t, params=self._params(t)) for t in in_order]
         score = float(best.score)  # type: ignore[arg-type]
-        return SearchResult(winner, params, score, frame, self.objective, self.maximize)
-
-    def _run_trial(
-        self, number: int, values: dict[str, Any] | None, params: dict[str, Any]
-    ) -> Trial:
-        started = time.perf_counter()
-        score, message, validation = None, "", {}
-        fitted = clone(self.estimator).set_params(**params, refit_full=False)
-        if hasattr(fitted, "baseline"):  # the same in every trial; the winner fits it
-            fitted.set_params(baseline=False)
-        try:
-            fitted.fit(*self.data, verbose=0)
-        except _survivable() as error:
-            message = f"{type(error).__name__}: {error}"
-        else:
-            validation = self._validation(fitted)
-            score = validation[self.objective]
-            if score is None:
-                message = f"{self.objective} is not finite"
-        shown = params or self._own_params()
-        del fitted
-        gc.collect()  # a Keras model is a web of cycles; many of them fill the memory
-        seconds = round(time.perf_counter() - started, 3)
-        return Trial(number, values, shown, score, message, seconds, validation)
-
-    def _validation(self, fitted: Any) -> dict[str, float | None]:
-        scores = fitted.validation_
-        if not scores:
-            raise ValueError(
-                "`fit` held back no validation part to score trials by: the data are "
-                "too short."
-            )
-        if self.objective not in scores:
-            raise ValueError(
-                f"`objective` must be a score of the validation part."
-                f"{did_you_mean(self.objective, scores)} There are: "
-                f"{', '.join(scores)}. Received: objective={self.objective!r}"
-            )
-        return {
-            name: float(value) if math.isfinite(value) else None
-            for name, value in scores.items()
-            if isinstance(value, int | float)
-        }
+        return SearchResult(
+            winner,
+            params,
+            score,
+            trials_frame(trials),
+            self.job.objective,
+            self.maximize,
+        )
 
     def _own_params(self) -> dict[str, Any]:
-        own = self.estimator.get_params(deep=False)
+        own = self.job.estimator.get_params(deep=False)
         return {name: own[name] for name in self.space.names}
 
     def _params(self, trial: Trial) -> dict[str, Any]:
@@ -227,19 +232,39 @@ class _Search:
             return self._own_params()
         return self.space.decode(trial.values or {})
 
-    def _best(self) -> Trial | None:
+    def best(self) -> Trial | None:
         sign = -1 if self.maximize else 1
         completed = [trial for trial in self.log.trials if trial.score is not None]
-        return min(completed, key=lambda t: sign * (t.score or 0.0), default=None)
+        # Of equals the first by number, whichever came back first.
+        return min(
+            completed, key=lambda t: (sign * (t.score or 0.0), t.trial), default=None
+        )
 
-    def _progress(
-        self, trial: Trial, first: int, max_trials: int, deadline: float
-    ) -> str:
-        best = self._best()
-        done = self.log.trials[first:]
-        mean = sum(each.seconds for each in done) / len(done)
-        left = mean * (max_trials - trial.trial - 1)
-        left = max(min(left, deadline - time.perf_counter()), 0)
+
+class _Progress:
+    """Says after each trial how the search stands."""
+
+    def __init__(
+        self,
+        search: _Search,
+        to_run: int,
+        slots: int,
+        deadline: float,
+        max_trials: int,
+    ):
+        self.search = search
+        self.to_run = to_run
+        self.slots = slots
+        self.deadline = deadline
+        self.max_trials = max_trials
+        self.done = 0
+        self.started = time.perf_counter()
+
+    def describe(self, trial: Trial) -> str:
+        self.done += 1
+        now = time.perf_counter()
+        left = (now - self.started) / self.done * (self.to_run - self.done)
+        left = max(min(left, self.deadline - now), 0)
         arguments = ", ".join(
             f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}"
             for name, value in trial.params.items()
@@ -248,13 +273,15 @@ class _Search:
         outcome = (
             f"failed ({trial.message.splitlines()[0]})"
             if trial.score is None
-            else f"{self.objective} {trial.score:.4g}"
+            else f"{self.search.job.objective} {trial.score:.4g}"
         )
+        best = self.search.best()
         so_far = (
             f"best {best.score:.4g} (trial {best.trial})" if best else "no best yet"
         )
+        finished = len(self.search.log.trials)
         return (
-            f"search {trial.trial + 1}/{max_trials}: trial {trial.trial}, {outcome}, "
+            f"search {finished}/{self.max_trials}: trial {trial.trial}, {outcome}, "
             f"{so_far}, {arguments}, {trial.seconds:.0f} s, {left:.0f} s left"
         )
 
@@ -278,11 +305,8 @@ def _check_arguments(
             "take 'bayesian' or 'random'."
         )
     check_choice("algorithm", algorithm, ("bayesian", "random"))
-    if executor is not None and (executor != 1 or isinstance(executor, bool)):
-        raise ValueError(
-            "`executor` other than 1 is not available in this version of keras_seq: "
-            f"trials run one after another. Received: executor={executor!r}"
-        )
+    if executor is not None:
+        check_integer("executor", executor, 1)
 
 
 def _choose_objective(estimator: Any, objective: str | None) -> str:
@@ -295,16 +319,6 @@ def _choose_objective(estimator: Any, objective: str | None) -> str:
         f"`objective` must be given for a {type(estimator).__name__}: a key of its "
         "`validation_`. Received: objective=None"
     )
-
-
-def _survivable() -> tuple[type[BaseException], ...]:
-    """Errors that say something about the trial and nothing about the program."""
-    errors: tuple[type[BaseException], ...] = (FloatingPointError, MemoryError)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        errors += (tf.errors.ResourceExhaustedError,)
-    return errors
 
 
 def _tell(verbose: int | str, line: str) -> None:

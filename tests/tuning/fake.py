@@ -1,7 +1,11 @@
 """An estimator whose score is a formula, so that a search takes no time."""
 
-from typing import Any, Self
+import os
+import signal
+import time
+from typing import Any, ClassVar, Self
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 
@@ -37,4 +41,52 @@ class Fake(BaseEstimator):
             raise Fake.error[number]
         loss = abs(self.units - 64) / 64 + abs(self.dropout - 0.3)
         self.validation_ = {"loss": loss, "accuracy": 1 - loss}
+        return self
+
+
+class Odd(BaseEstimator):
+    """Does in `fit` what `kind` says; tells the process and cores it ran on."""
+
+    kept: ClassVar[list[Any]] = []
+
+    def __init__(
+        self,
+        *,
+        kind: str = "well",
+        units: int = 32,
+        refit_full: bool = True,
+        clipvalue: float | None = None,
+    ):
+        self.kind = kind
+        self.units = units
+        self.refit_full = refit_full
+        self.clipvalue = clipvalue
+
+    def fit(self, data: Any, verbose: int | str = 1) -> Self:
+        kind = self.kind
+        if kind == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif kind == "exits":
+            os._exit(3)
+        elif kind == "endless":
+            time.sleep(600)
+        elif kind == "greedy":
+            while True:
+                self.kept.append(np.ones(10**7))  # 80 MB
+        elif kind == "leaks":
+            self.kept.append(np.ones(7 * 10**7))
+        elif kind == "lost":
+            raise FloatingPointError("the loss became nan")
+        elif kind == "wrong":
+            raise ZeroDivisionError("in user code")
+        elif kind == "loud":
+            print("not an answer", flush=True)
+        elif kind == "brief":
+            time.sleep(0.3)
+        self.validation_ = {
+            "loss": self.units / 64,
+            "pid": os.getpid(),
+            "cores": len(os.sched_getaffinity(0)),
+            "began": time.time(),
+        }
         return self

@@ -20,7 +20,7 @@ DATA = pd.DataFrame({"y": [1.0, 2.0]})
 def _fresh_fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     Fake.fits, Fake.error = [], {}
     # With TensorFlow loaded a collection takes a quarter of a second.
-    monkeypatch.setattr("keras_seq.tuning.tune.gc.collect", lambda: 0)
+    monkeypatch.setattr("keras_seq.tuning.trial.gc.collect", lambda: 0)
     yield
     Fake.fits, Fake.error = [], {}
 
@@ -28,6 +28,7 @@ def _fresh_fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def _search(directory: Path | None = None, **arguments: Any) -> Any:
     settings = {"objective": "loss", "max_trials": 8, "verbose": 0, "space": SPACE}
     settings["algorithm"] = "random"  # the Gaussian process takes a second a trial
+    settings["executor"] = None  # `Fake` counts its fits in this process
     estimator = arguments.pop("estimator", Fake(units=32))
     data = arguments.pop("data", DATA)
     return tune(estimator, data, directory=directory, **{**settings, **arguments})
@@ -177,6 +178,18 @@ def test_another_search_in_the_directory_is_refused(
     assert (tmp_path / "trials.jsonl").read_bytes() == before
 
 
+def test_a_trial_that_is_missing_runs_again(tmp_path: Path) -> None:
+    """Several workers write trials down as they end, whatever their number."""
+    whole = _search(tmp_path, max_trials=4)
+    log = tmp_path / "trials.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text(lines[0] + lines[3] + lines[1])
+    Fake.fits = []
+    again = _search(tmp_path, max_trials=4)
+    assert len(Fake.fits) == 1 + 1
+    assert again.trials_["score"].tolist() == whole.trials_["score"].tolist()
+
+
 def test_a_damaged_log_is_refused(tmp_path: Path) -> None:
     _search(tmp_path, max_trials=3)
     log = tmp_path / "trials.jsonl"
@@ -184,8 +197,8 @@ def test_a_damaged_log_is_refused(tmp_path: Path) -> None:
     log.write_text(lines[0] + "not json\n")
     with pytest.raises(ValueError, match="line 2 is damaged"):
         _search(tmp_path)
-    log.write_text(lines[0] + lines[2])
-    with pytest.raises(ValueError, match="line 2 is trial 2"):
+    log.write_text(lines[0] + lines[2] + lines[2])
+    with pytest.raises(ValueError, match="line 3 is trial 2 once more"):
         _search(tmp_path)
 
 
@@ -253,8 +266,10 @@ def test_plot_shows_the_running_best() -> None:
         ({"algorithm": "hyperband"}, ValueError, "'hyperband'` is not available"),
         ({"algorithm": "grid"}, ValueError, "'grid'` is not available"),
         ({"algorithm": "bayesain"}, ValueError, "Did you mean 'bayesian'"),
-        ({"executor": 4}, ValueError, "executor=4"),
+        ({"executor": 0}, ValueError, "executor=0"),
         ({"executor": "ray"}, ValueError, "executor='ray'"),
+        ({"max_trial_seconds": 0}, ValueError, "max_trial_seconds=0"),
+        ({"max_trial_mb": -1}, ValueError, "max_trial_mb=-1"),
         ({"max_trials": 0}, ValueError, "max_trials=0"),
         ({"max_seconds": -1}, ValueError, "max_seconds=-1"),
         ({"seed": -1}, ValueError, "seed=-1"),

@@ -1,0 +1,278 @@
+"""Where trials run: in this process, or in worker processes that may die."""
+
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import cloudpickle
+import psutil
+
+from keras_seq.tuning.trial import Job, Outcome
+
+_POLL = 0.1  # seconds between two looks at a trial's time and memory
+_GROWTH = 500 * 2**20  # bytes that a worker may gain before another takes its place
+_FREE = 0.9  # the part of the free memory that workers may take together
+
+
+class InProcess:
+    """Runs each trial at once, in this process."""
+
+    slots = 1
+
+    def __init__(self, job: Job):
+        self._job = job
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
+
+    def submit(self, params: dict[str, Any]) -> "Future[Outcome]":
+        future: Future[Outcome] = Future()
+        future.set_result(self._job.run_trial(params))
+        return future
+
+
+class Workers:
+    """Runs trials in processes that are used again, and replaced after a failure.
+
+    A process that dies, runs too long or takes too much memory costs its trial and
+    nothing else. Each has its share of the cores and GPUs to itself. Estimator and
+    data go to a file once, not with every trial.
+
+    Args:
+        job: What all trials share.
+        slots: Number of processes.
+        trial_seconds: Limit of a trial, without the start of its process; None: none.
+        trial_mb: Limit of a process's resident memory, in MB; None: its share of nine
+            tenths of the memory that is free now.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        slots: int,
+        trial_seconds: float | None = None,
+        trial_mb: float | None = None,
+    ):
+        self.slots = slots
+        self._folder = tempfile.TemporaryDirectory(prefix="keras-seq-search-")
+        job_file = Path(self._folder.name) / "job.pickle"
+        with open(job_file, "wb") as file:
+            cloudpickle.dump(job, file)
+        if trial_mb is None:
+            trial_mb = _FREE * psutil.virtual_memory().available / slots / 1e6
+        self._workers = [
+            _Worker(job_file, number, slots, trial_seconds, trial_mb)
+            for number in range(slots)
+        ]
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+        # One thread for each process, which waits for its answer.
+        self._threads = ThreadPoolExecutor(slots)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers:
+            worker.close()
+        self._threads.shutdown()
+        self._folder.cleanup()
+
+    def submit(self, params: dict[str, Any]) -> "Future[Outcome]":
+        return self._threads.submit(self._run, params)
+
+    def _run(self, params: dict[str, Any]) -> Outcome:
+        worker = self._idle.get()
+        try:
+            return worker.run(params)
+        finally:
+            self._idle.put(worker)
+
+
+class _Worker:
+    """A place for one process at a time, and its limits."""
+
+    def __init__(
+        self,
+        job_file: Path,
+        number: int,
+        slots: int,
+        trial_seconds: float | None,
+        trial_mb: float,
+    ):
+        self._job_file = job_file
+        self._number, self._slots = number, slots
+        self._trial_seconds, self._trial_mb = trial_seconds, trial_mb
+        self._process: subprocess.Popen[bytes] | None = None
+        self._memory_at_first = 0
+        self._closed = False
+
+    def run(self, params: dict[str, Any]) -> Outcome:
+        process = self._process or self._start()
+        started = time.perf_counter()
+        ended = threading.Event()
+        reason: list[str] = []  # why the watcher killed the process
+        watcher = threading.Thread(target=self._watch, args=(process, ended, reason))
+        watcher.start()
+        try:
+            self._send(process, params)
+            answer = self._receive(process)
+        finally:
+            ended.set()
+            watcher.join()
+        if answer is None:
+            self.stop()
+            message = "".join(reason) or _describe_death(process.returncode)
+            return Outcome(None, message, round(time.perf_counter() - started, 3))
+        outcome, error = answer
+        if error is not None:
+            raise error
+        self._replace_if_grown(process)
+        return outcome
+
+    def close(self) -> None:
+        """Kills the process, in the midst of a trial or not; none starts again."""
+        self._closed = True
+        self.stop()
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            with suppress(BrokenPipeError):
+                process.__exit__(None, None, None)  # closes its pipes, and waits
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        if self._closed:
+            raise RuntimeError("The search has ended.")
+        environment = dict(os.environ)
+        # A script must find here what it imports there. It is not run again itself.
+        environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
+        environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        if "keras" in sys.modules:
+            environment["KERAS_BACKEND"] = sys.modules["keras"].config.backend()
+        cores = _share(_cores(), self._number, self._slots)
+        if self._slots > 1:
+            threads = str(len(cores))
+            for name in ("TF_NUM_INTRAOP", "TF_NUM_INTEROP", "OMP_NUM", "OPENBLAS_NUM"):
+                environment[f"{name}_THREADS"] = threads
+            gpus = _gpus()
+            if gpus:
+                own = _share(gpus, self._number, self._slots)
+                environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)
+                # Several on one GPU: none may take all of its memory at once.
+                environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+                environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "keras_seq.tuning.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for the search, which then ends it
+        )
+        self._process = process
+        if self._slots > 1 and hasattr(psutil.Process, "cpu_affinity"):
+            psutil.Process(process.pid).cpu_affinity(cores)
+        self._memory_at_first = 0
+        self._send(process, str(self._job_file))
+        if self._receive(process) is None:
+            self.stop()
+            raise RuntimeError(
+                "A worker process could not load the estimator and the data; what it "
+                "printed says why. With executor=None trials run in this process. "
+                f"{_describe_death(process.returncode)}."
+            )
+        return process
+
+    def _send(self, process: "subprocess.Popen[bytes]", message: Any) -> None:
+        assert process.stdin is not None  # noqa: S101, for mypy
+        try:
+            cloudpickle.dump(message, process.stdin)
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has died, as what is received will tell
+
+    def _receive(self, process: "subprocess.Popen[bytes]") -> Any:
+        """The next answer; None if the process died."""
+        assert process.stdout is not None  # noqa: S101, for mypy
+        try:
+            return pickle.load(process.stdout)
+        except (EOFError, pickle.UnpicklingError):
+            process.wait()
+            return None
+
+    def _watch(
+        self,
+        process: "subprocess.Popen[bytes]",
+        ended: threading.Event,
+        reason: list[str],
+    ) -> None:
+        started = time.perf_counter()
+        while not ended.wait(_POLL):
+            seconds = time.perf_counter() - started
+            if self._trial_seconds is not None and seconds > self._trial_seconds:
+                reason.append(f"TimeLimit: more than {self._trial_seconds:g} s")
+            megabytes = _resident(process) / 1e6
+            if megabytes > self._trial_mb:
+                reason.append(f"MemoryLimit: more than {self._trial_mb:.0f} MB")
+            if reason:
+                process.kill()
+                return
+
+    def _replace_if_grown(self, process: "subprocess.Popen[bytes]") -> None:
+        memory = _resident(process)
+        if not self._memory_at_first:  # of the libraries, and of the first model
+            self._memory_at_first = memory
+        if memory - self._memory_at_first > _GROWTH:
+            self.stop()
+
+
+def _resident(process: "subprocess.Popen[bytes]") -> int:
+    try:
+        return psutil.Process(process.pid).memory_info().rss
+    except psutil.Error:  # it has just ended
+        return 0
+
+
+def _describe_death(code: int) -> str:
+    if code >= 0:
+        return f"WorkerDied: its process ended with exit code {code}"
+    name = signal.Signals(-code).name
+    hint = ", as Linux does where memory runs out" if name == "SIGKILL" else ""
+    return f"WorkerDied: its process was killed by {name}{hint}"
+
+
+def _cores() -> list[Any]:
+    if hasattr(psutil.Process, "cpu_affinity"):  # what a cluster gave to this job
+        return psutil.Process().cpu_affinity()
+    return list(range(os.cpu_count() or 1))
+
+
+def _gpus() -> list[Any]:
+    """CUDA devices that this process may use, without starting CUDA in it."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name not in ("", "-1")]
+    return [str(i) for i, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*"))]
+
+
+def _share(things: list[Any], number: int, slots: int) -> list[Any]:
+    """The part of worker `number`; where there are too few, some share one."""
+    if len(things) < slots:
+        return [things[number % len(things)]]
+    return things[len(things) * number // slots : len(things) * (number + 1) // slots]

@@ -1,0 +1,170 @@
+"""Worker processes: reused, shared out, and nothing that kills one ends a search."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+
+from keras_seq import tune
+from keras_seq.tuning.executors import _share
+from keras_seq.tuning.trial_log import hold_directory
+from tests.tuning.fake import Fake, Odd
+
+DATA = pd.DataFrame({"y": [1.0, 2.0]})
+
+
+def _search(estimator: Any = None, **arguments: Any) -> Any:
+    settings = {"objective": "loss", "algorithm": "random", "verbose": 0}
+    return tune(estimator or Odd(), DATA, **{**settings, **arguments})
+
+
+def test_a_worker_does_what_this_process_does() -> None:
+    space = {"units": [16, 32, 64, 128], "dropout": (0.0, 0.6)}
+    here, there = (
+        _search(Fake(), space=space, max_trials=5, executor=executor)
+        for executor in (None, 1)
+    )
+    columns = ["trial", "units", "dropout", "score", "status", "val_accuracy"]
+    pd.testing.assert_frame_equal(there.trials_[columns], here.trials_[columns])
+    assert there.best_params_ == here.best_params_
+
+
+def test_one_process_runs_trial_after_trial() -> None:
+    table = _search(space={"units": [16, 32, 64], "kind": ["well", "loud"]}).trials_
+    assert len(table) == 6
+    assert table["status"].eq("completed").all()  # also where a fit prints
+    assert table["val_pid"].nunique() == 1
+    assert table["val_pid"].ne(os.getpid()).all()
+    assert not psutil.pid_exists(int(table["val_pid"][0]))
+
+
+def test_what_goes_wrong_costs_one_trial_each() -> None:
+    kinds = ["killed", "exits", "endless", "greedy", "lost", "well"]
+    result = _search(
+        space={"kind": kinds}, max_trial_seconds=3, max_trial_mb=1000, max_trials=6
+    )
+    table = result.trials_.set_index("kind")
+    assert sorted(table.index) == sorted(kinds)
+    assert result.best_params_ == {"kind": "well"}
+    failures = table.loc[table["status"] == "failed", "message"]
+    assert failures["killed"].startswith("WorkerDied: its process was killed by SIGK")
+    assert failures["exits"] == "WorkerDied: its process ended with exit code 3"
+    assert failures["endless"] == "TimeLimit: more than 3 s"
+    assert failures["greedy"] == "MemoryLimit: more than 1000 MB"
+    assert failures["lost"] == "FloatingPointError: the loss became nan"
+    assert len(failures) == 5
+    assert 3 <= table.loc["endless", "seconds"] < 6
+
+
+def test_a_failed_trial_leaves_its_traceback_in_the_log(tmp_path: Path) -> None:
+    _search(space={"kind": ["well", "lost"]}, directory=tmp_path)
+    log = (tmp_path / "trials.jsonl").read_text()
+    assert "in fit" in log and "FloatingPointError: the loss became nan" in log
+
+
+def test_a_mistake_in_the_program_stops_the_search() -> None:
+    with pytest.raises(ZeroDivisionError, match="in user code") as caught:
+        _search(space={"kind": ["well", "wrong"]})
+    assert "tests/tuning/fake.py" in "".join(caught.value.__notes__)
+
+
+def test_a_process_that_grew_is_replaced() -> None:
+    space = {"kind": ["leaks"], "units": [16, 32, 64, 128]}
+    table = _search(Odd(kind="leaks"), space=space, max_trials=4).trials_
+    # The first trial sets the mark; the second passes it.
+    assert table["val_pid"].tolist()[0] == table["val_pid"].tolist()[1]
+    assert table["val_pid"].tolist()[1] != table["val_pid"].tolist()[2]
+
+
+def test_two_workers_share_trials_and_cores() -> None:
+    space = {"kind": ["brief"], "units": list(range(8))}
+    table = _search(
+        Odd(kind="brief", units=0), space=space, max_trials=8, executor=2
+    ).trials_
+    assert table["trial"].tolist() == list(range(8))
+    assert sorted(table["units"]) == list(range(8))
+    assert table["val_pid"].nunique() == 2
+    began = table.groupby("val_pid")["val_began"].agg(["min", "max"])
+    assert began["min"].max() < began["max"].min()  # at the same time
+    cores = len(os.sched_getaffinity(0))
+    assert table["val_cores"].eq(max(1, cores // 2)).all()
+
+
+@pytest.mark.parametrize(
+    ("count", "slots", "expected"),
+    [
+        (4, 2, [[0, 1], [2, 3]]),
+        (5, 2, [[0, 1], [2, 3, 4]]),
+        (2, 3, [[0], [1], [0]]),
+    ],
+)
+def test_cores_are_shared_out(count: int, slots: int, expected: list) -> None:
+    things = list(range(count))
+    assert [_share(things, number, slots) for number in range(slots)] == expected
+
+
+def test_what_is_defined_in_a_notebook_reaches_the_workers() -> None:
+    class Local(Odd):
+        def fit(self, data: Any, verbose: int | str = 1) -> Any:
+            self.validation_ = {"loss": len(data) + float(os.environ["LOCAL_EXTRA"])}
+            return self
+
+    os.environ["LOCAL_EXTRA"] = "0.5"
+    try:
+        result = _search(Local(), space={"units": [32]}, max_trials=1)
+    finally:
+        del os.environ["LOCAL_EXTRA"]
+    assert result.best_score_ == 2.5
+
+
+def test_what_cannot_be_loaded_is_said() -> None:
+    class Unloadable(Odd):
+        def __reduce__(self) -> Any:
+            return int, ("not a number",)
+
+    with pytest.raises(RuntimeError, match="could not load the estimator"):
+        _search(Unloadable(), space={"units": [32]}, max_trials=1)
+
+
+def test_one_search_at_a_time_uses_a_directory(tmp_path: Path) -> None:
+    with hold_directory(tmp_path):
+        with pytest.raises(RuntimeError, match="Another search is running"):
+            _search(space={"units": [32]}, directory=tmp_path)
+    _search(space={"units": [32]}, directory=tmp_path)
+
+
+SCRIPT = """
+import sys
+import pandas as pd
+from keras_seq import tune
+from tests.tuning.fake import Odd
+tune(
+    Odd(), pd.DataFrame({"y": [1.0, 2.0]}), space={"kind": ["endless"]},
+    objective="loss", algorithm="random", max_trials=2, directory=sys.argv[1],
+)
+"""
+
+
+def test_workers_do_not_outlive_a_killed_search(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tmp_path)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert "trial 0" in process.stdout.readline()
+        (worker,) = psutil.Process(process.pid).children()
+        process.kill()
+    worker.wait(timeout=10)
+    # The folder is free again, and trial 0 is not repeated.
+    assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == 1
+    with hold_directory(tmp_path):
+        pass
