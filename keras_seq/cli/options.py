@@ -60,6 +60,13 @@ MaxTrials = Annotated[int, typer.Option(help="Trials in all.")]
 MaxSeconds = Annotated[
     float | None, typer.Option(help="No trial starts later than this.")
 ]
+MaxTrialSeconds = Annotated[
+    float | None, typer.Option(help="A trial that takes longer is stopped.")
+]
+MaxTrialMb = Annotated[
+    float | None, typer.Option(help="A worker that takes more memory is stopped.")
+]
+Executor = Annotated[int, typer.Option(help="Number of worker processes.")]
 Directory = Annotated[
     Path | None, typer.Option(help="Folder that makes the search resumable.")
 ]

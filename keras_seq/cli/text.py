@@ -97,6 +97,9 @@ def tune(
     objective: options.Objective = None,
     max_trials: options.MaxTrials = 20,
     max_seconds: options.MaxSeconds = None,
+    max_trial_seconds: options.MaxTrialSeconds = None,
+    max_trial_mb: options.MaxTrialMb = None,
+    executor: options.Executor = 1,
     directory: options.Directory = None,
     cell: options.Cell = None,
     units: options.Units = None,
@@ -122,6 +125,9 @@ def tune(
         objective=objective,
         max_trials=max_trials,
         max_seconds=max_seconds,
+        max_trial_seconds=max_trial_seconds,
+        max_trial_mb=max_trial_mb,
+        executor=executor,
         directory=directory,
     )
 

@@ -1,17 +1,21 @@
 """Space: which constructor arguments a search varies, and within which limits."""
 
+import itertools
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras_tuner
+import numpy as np
 
 from keras_seq.errors import did_you_mean
 
 CLIPPING = ("global_clipnorm", "clipnorm", "clipvalue")
 _CLIP = "clipping"  # the search's own variable: which of several clips is on
+
+_GRID_POINTS = 5
 
 _DEFAULT: dict[str, Any] = {
     "units": [32, 64, 128],
@@ -38,6 +42,10 @@ class Choices:
     def declare(self, hyperparameters: Any, name: str) -> None:
         hyperparameters.Choice(name, list(range(len(self.options))))
 
+    def points(self) -> list[int]:
+        """The values that a grid takes."""
+        return list(range(len(self.options)))
+
     def decode(self, value: int) -> Any:
         return self.options[value]
 
@@ -63,6 +71,15 @@ class Range:
     def declare(self, hyperparameters: Any, name: str) -> None:
         add = hyperparameters.Int if self.whole else hyperparameters.Float
         add(name, self.low, self.high, sampling=self.sampling)
+
+    def points(self) -> list[float]:
+        """The values that a grid takes: five, evenly spaced, both limits among them."""
+        space = np.geomspace if self.sampling == "log" else np.linspace
+        points = space(self.low, self.high, _GRID_POINTS)
+        if self.whole:
+            return sorted({round(point) for point in points.tolist()})
+        points[0], points[-1] = self.low, self.high  # geomspace rounds
+        return points.tolist()
 
     def decode(self, value: float) -> float:
         return int(value) if self.whole else float(value)
@@ -125,6 +142,17 @@ class Space:
             with result.conditional_scope(_CLIP, [name]):
                 self.dimensions[name].declare(result, name)
         return result
+
+    def grid(self) -> Iterator[dict[str, Any]]:
+        """All combinations as keras-tuner's values; the first name varies slowest."""
+        several = self.clips if len(self.clips) > 1 else []
+        clips: list[str | None] = [*several] or [None]
+        for clip in clips:
+            names = [n for n in self.dimensions if n not in several or n == clip]
+            points = [self.dimensions[name].points() for name in names]
+            for combination in itertools.product(*points):
+                chosen = {_CLIP: clip} if clip else {}
+                yield {**chosen, **dict(zip(names, combination, strict=True))}
 
     def decode(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Estimator arguments from keras-tuner's values."""

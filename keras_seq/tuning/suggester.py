@@ -56,8 +56,9 @@ class Suggester:
 
     Args:
         space: What to vary.
-        algorithm: `"random"`, or `"bayesian"` (a Gaussian process; Snoek et al.
-            2012), which begins with three random trials per argument.
+        algorithm: `"random"`; `"bayesian"` (a Gaussian process; Snoek et al. 2012),
+            which begins with three random trials per argument; `"grid"`, all
+            combinations in order.
         maximize: Whether larger scores are better.
         seed: Root of all suggestions.
     """
@@ -65,6 +66,11 @@ class Suggester:
     def __init__(self, space: Space, algorithm: str, maximize: bool, seed: int):
         self.space = space
         self.seed = seed
+        self._grid = space.grid() if algorithm == "grid" else None
+        kinds: dict[str, list[Any]] = {
+            "bayesian": [_BayesianOracle, _RandomOracle],
+            "random": [_RandomOracle],
+        }
         self._oracles: list[Any] = [
             kind(
                 objective=keras_tuner.Objective("score", "max" if maximize else "min"),
@@ -74,11 +80,7 @@ class Suggester:
                 max_consecutive_failed_trials=_MANY,
                 seed=1,
             )
-            for kind in (
-                [_BayesianOracle, _RandomOracle]
-                if algorithm == "bayesian"
-                else [_RandomOracle]
-            )
+            for kind in kinds.get(algorithm, [])
         ]
         for oracle in self._oracles:
             oracle.verbose = 0
@@ -87,6 +89,8 @@ class Suggester:
 
     def suggest(self, trial: int) -> dict[str, Any] | None:
         """Values for a trial that no earlier trial had; None if none can be found."""
+        if self._grid is not None:
+            return next((v for v in self._grid if v not in self._tried), None)
         for oracle in self._oracles:
             oracle.reseed(derive_seed(self.seed, trial, "search"))
             oracle.replayed = None

@@ -56,7 +56,8 @@ def tune(
             `(low, high)` or `(low, high, "log")` is a range. None varies units,
             layers, dropout and clipping. Of several clipping arguments each trial
             uses one.
-        algorithm: `"bayesian"` or `"random"`; both from keras-tuner.
+        algorithm: `"bayesian"` or `"random"`, both from keras-tuner, or `"grid"`: all
+            combinations, of a range five points, as far as `max_trials` goes.
         objective: A key of the estimator's `validation_`; None: `log_loss` for text,
             `mase` for series. Accuracy and its like are maximised, others minimised.
         max_trials: Number of trials in all, those of an earlier call in `directory`
@@ -299,12 +300,12 @@ def _check_arguments(
             "`tune` takes the data of `fit` after the estimator: tune(clf, texts, "
             "labels) or tune(f, df)."
         )
-    if algorithm in ("hyperband", "grid"):
+    if algorithm == "hyperband":
         raise ValueError(
-            f"`algorithm={algorithm!r}` is not available in this version of keras_seq: "
-            "take 'bayesian' or 'random'."
+            "`algorithm='hyperband'` is not available in this version of keras_seq: "
+            "take 'bayesian', 'random' or 'grid'."
         )
-    check_choice("algorithm", algorithm, ("bayesian", "random"))
+    check_choice("algorithm", algorithm, ("bayesian", "random", "grid"))
     if executor is not None:
         check_integer("executor", executor, 1)
 

@@ -118,3 +118,26 @@ def test_own_clipping_is_what_auto_resolves_to(
 def test_bad_spaces_are_named(space: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Space(space, OWN)
+
+
+def test_a_grid_holds_the_limits_and_one_clip_at_a_time() -> None:
+    limits = {
+        "units": (8, 128, "log"),
+        "num_layers": (1, 3),
+        "clipvalue": (0.1, 10.0, "log"),
+        "clipnorm": [1.0, 2.0],
+    }
+    params = {**dict.fromkeys(limits), "global_clipnorm": "auto"}
+    space = Space(limits, params)
+    combinations = [space.decode(values) for values in space.grid()]
+    assert len(combinations) == 5 * 3 * (5 + 2)
+    assert {c["units"] for c in combinations} == {8, 16, 32, 64, 128}
+    assert {c["num_layers"] for c in combinations} == {1, 2, 3}
+    by_value = {c["clipvalue"] for c in combinations if c["clipnorm"] is None}
+    np.testing.assert_allclose(
+        sorted(by_value), 10.0 ** np.array([-1, -0.5, 0, 0.5, 1])
+    )
+    assert (min(by_value), max(by_value)) == (0.1, 10.0)  # the limits to the last bit
+    by_norm = {c["clipnorm"] for c in combinations if c["clipvalue"] is None}
+    assert by_norm == {1.0, 2.0}
+    assert all(c["global_clipnorm"] is None for c in combinations)

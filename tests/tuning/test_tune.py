@@ -80,6 +80,18 @@ def test_no_trial_repeats_another_and_a_small_space_ends() -> None:
     assert sorted(tried) == [16, 32, 64]
 
 
+def test_a_grid_takes_all_combinations_in_order(tmp_path: Path) -> None:
+    space = {"units": [64, 16], "dropout": (0.0, 0.4), "kind": ["a", "b"]}
+    settings = {"space": space, "algorithm": "grid", "directory": tmp_path}
+    _search(max_trials=7, **settings)
+    table = _search(max_trials=99, **settings).trials_
+    dropout = [0.0, 0.1, 0.2, 0.3, 0.4]
+    expected = [(u, d, k) for u in (16, 64) for d in dropout for k in ("a", "b")]
+    tried = list(table[["units", "dropout", "kind"]].itertuples(index=False, name=None))
+    assert tried[0] == (32, 0.0, "a")  # trial 0, outside of the grid
+    assert tried[1:] == [(u, pytest.approx(d), k) for u, d, k in expected]
+
+
 def test_accuracy_is_maximised() -> None:
     result = _search(objective="accuracy")
     assert result.maximize
@@ -264,7 +276,6 @@ def test_plot_shows_the_running_best() -> None:
     ("arguments", "error", "message"),
     [
         ({"algorithm": "hyperband"}, ValueError, "'hyperband'` is not available"),
-        ({"algorithm": "grid"}, ValueError, "'grid'` is not available"),
         ({"algorithm": "bayesain"}, ValueError, "Did you mean 'bayesian'"),
         ({"executor": 0}, ValueError, "executor=0"),
         ({"executor": "ray"}, ValueError, "executor='ray'"),
