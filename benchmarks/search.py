@@ -6,6 +6,7 @@ so that all run the same trials. The data ship with the package.
 """
 
 import argparse
+import io
 import json
 import os
 import subprocess
@@ -25,20 +26,19 @@ SETTINGS = {  # cores, workers
 }
 
 
-class Clock:
+class Clock(io.StringIO):
     """Takes the place of the standard output, and notes when each line came."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.stamps: list[float] = []
         self.memory: list[float] = []  # MB of this process
 
-    def write(self, text: str) -> None:
+    def write(self, text: str) -> int:
         if text.startswith("search "):
             self.stamps.append(time.perf_counter())
             self.memory.append(psutil.Process().memory_info().rss / 1e6)
-
-    def flush(self) -> None:
-        pass
+        return len(text)
 
 
 def search(cores: int, workers: int, trials: int, steps: int) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def search(cores: int, workers: int, trials: int, steps: int) -> dict[str, Any]:
     forecaster = Forecaster(horizon=12, max_steps=steps, refit_full=False, seed=0)
     space = {"units": [24, 32, 40, 48], "dropout": (0.0, 0.4)}
     clock, started = Clock(), time.perf_counter()
-    with redirect_stdout(clock):  # type: ignore[type-var]
+    with redirect_stdout(clock):
         table = tune(
             forecaster,
             frame,
