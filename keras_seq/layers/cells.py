@@ -35,6 +35,8 @@ class SimpleRNN:
     num_kept = 0
 
     def __init__(self, weights: Weights, apart: bool):
+        self.weights = weights
+        self.units = weights.recurrent.shape[0]
         self.apart = apart
         self.kernels = self._cut(weights.kernel)
         self.recurrents = self._cut(weights.recurrent)
@@ -65,6 +67,11 @@ class SimpleRNN:
         """What the inputs, `(rows, features)`, add to each gate, `(rows, units)`."""
         products = self._to_gates(inputs, self.kernels)
         return [p + b for p, b in zip(products, self.biases, strict=True)]
+
+    @property
+    def num_for_gradient(self) -> int:
+        """The states, what `step` keeps besides, and `h` before the step."""
+        return self.num_states + self.num_kept + 1
 
     def step(
         self, projected: list[Tensor], states: list[Tensor]

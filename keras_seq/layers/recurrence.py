@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_seq.layers.cells import CELL_MATHS, Weights
+from keras_seq.layers.cells import CELL_MATHS, SimpleRNN, Weights
 from keras_seq.layers.loops import PackedBlocks, TimeMajor
 from keras_seq.layers.padding import last_valid_step
 
@@ -62,59 +62,17 @@ def recurrence(
     ) -> Any:
         cell = maths(Weights(kernel, recurrent, bias), apart=packed)
         started = [loop.sort(state) for state in initial]
-        num_states, units = cell.num_states, recurrent.shape[0]
-        # The states, what `cell.step` keeps, and `h` before each step.
-        for_gradient = num_states + cell.num_kept + 1
-
-        def run_forward(num_kept: int) -> list[Any]:
-            def step(rows: list[Tensor], states: list[Tensor]) -> Any:
-                after, kept = cell.step(rows, states)
-                return after, [*after, *kept, states[0]][:num_kept]
-
-            def block(rows: list[Tensor], states: list[Tensor], run_steps: Any) -> Any:
-                projected = cell.project(rows[0])
-                return *run_steps(step, projected, states, num_kept), []
-
-            return loop.run(block, [inputs], started, widths=[units] * num_kept)[1]
-
-        kept = run_forward(for_gradient if differentiable else num_returned)
+        num_kept = cell.num_for_gradient if differentiable else num_returned
+        kept = _run_forward(loop, cell, inputs, started, num_kept)
 
         def gradient(*upstream: Tensor, **_: Any) -> tuple[Tensor, ...]:
             if isinstance(upstream[0], tuple):  # JAX gives the tuple, TensorFlow parts
                 upstream = upstream[0]
-            num_given = len(upstream)  # of `h`, and of `c` if it was returned
-
-            def step(rows: list[Tensor], carry: list[Tensor]) -> Any:
-                total = [*carry]
-                for position, given in enumerate(rows[:num_given]):
-                    total[position] = total[position] + given
-                return cell.backward_step(rows[num_given:], total), total
-
-            def block(rows: list[Tensor], carry: list[Tensor], run_steps: Any) -> Any:
-                inputs, given = rows[0], rows[1 : 1 + num_given]
-                *kept, previous = rows[1 + num_given :]
-                states, kept = kept[:num_states], kept[num_states:]
-                factors = cell.factors(kept, previous, states)
-                carry, totals = run_steps(step, [*given, *factors], carry, num_states)
-                of_inputs, of_states = cell.gates_gradient(factors, totals)
-                of_weights = cell.weights_gradient(
-                    inputs, previous, of_inputs, of_states
-                )
-                return carry, [cell.inputs_gradient(of_inputs)], of_weights
-
-            carry, (of_inputs,), of_weights = loop.run(
-                block,
-                [inputs],
-                [ops.zeros_like(state) for state in started],
-                widths=[inputs.shape[-1]],
-                gradients=upstream,
-                # TensorFlow may differentiate what it has traced without a tape.
-                kept=kept if differentiable else run_forward(for_gradient),
-                sums=[ops.zeros_like(weight) for weight in (kernel, recurrent, bias)],
-                backward=True,
-            )
-            of_initial = [loop.unsort(state) for state in carry]
-            return loop.scatter(of_inputs), *of_weights, *of_initial
+            all_kept = kept
+            if not differentiable:  # TensorFlow has traced this without a tape
+                num_kept = cell.num_for_gradient
+                all_kept = _run_forward(loop, cell, inputs, started, num_kept)
+            return _run_backward(loop, cell, inputs, started, all_kept, upstream)
 
         return tuple(loop.scatter(state) for state in kept[:num_returned]), gradient
 
@@ -129,6 +87,84 @@ def recurrence(
         _last(sequence, state, lengths, reverse)
         for sequence, state in zip(sequences, initial_state, strict=True)
     ]
+
+
+def _run_forward(
+    loop: TimeMajor | PackedBlocks,
+    cell: SimpleRNN,
+    inputs: Tensor,
+    initial: list[Tensor],
+    num_kept: int,
+) -> list[Any]:
+    """The states, what `cell.step` keeps, and `h` before each step, as many as asked.
+
+    Args:
+        loop: Order of the steps.
+        cell: With its weights.
+        inputs: `(batch, time, features)`.
+        initial: States before the first step, sorted.
+        num_kept: How many of them.
+    """
+
+    def step(projected: list[Tensor], states: list[Tensor]) -> Any:
+        after, kept = cell.step(projected, states)
+        return after, [*after, *kept, states[0]][:num_kept]
+
+    def block(rows: list[Tensor], states: list[Tensor], run_steps: Any) -> Any:
+        return *run_steps(step, cell.project(rows[0]), states, num_kept), []
+
+    return loop.run(block, [inputs], initial, widths=[cell.units] * num_kept)[1]
+
+
+def _run_backward(
+    loop: TimeMajor | PackedBlocks,
+    cell: SimpleRNN,
+    inputs: Tensor,
+    initial: list[Tensor],
+    kept: list[Any],
+    upstream: tuple[Tensor, ...],
+) -> tuple[Tensor, ...]:
+    """Gradients of the inputs, the three weights and the initial states.
+
+    Args:
+        loop: That of the run forward.
+        cell: With its weights.
+        inputs: `(batch, time, features)`.
+        initial: States before the first step, sorted.
+        kept: All that the run forward can keep.
+        upstream: Gradients of `h`, and of `c` if it was returned, each
+            `(batch, time, units)`.
+    """
+    num_given, num_states = len(upstream), cell.num_states
+
+    def step(rows: list[Tensor], carry: list[Tensor]) -> Any:
+        total = [*carry]
+        for position, given in enumerate(rows[:num_given]):
+            total[position] = total[position] + given
+        return cell.backward_step(rows[num_given:], total), total
+
+    def block(rows: list[Tensor], carry: list[Tensor], run_steps: Any) -> Any:
+        inputs, given = rows[0], rows[1 : 1 + num_given]
+        *kept, previous = rows[1 + num_given :]
+        states, kept = kept[:num_states], kept[num_states:]
+        factors = cell.factors(kept, previous, states)
+        carry, totals = run_steps(step, [*given, *factors], carry, num_states)
+        of_inputs, of_states = cell.gates_gradient(factors, totals)
+        of_weights = cell.weights_gradient(inputs, previous, of_inputs, of_states)
+        return carry, [cell.inputs_gradient(of_inputs)], of_weights
+
+    carry, (of_inputs,), of_weights = loop.run(
+        block,
+        [inputs],
+        [ops.zeros_like(state) for state in initial],
+        widths=[inputs.shape[-1]],
+        gradients=upstream,
+        kept=kept,
+        sums=[ops.zeros_like(weight) for weight in cell.weights],
+        backward=True,
+    )
+    of_initial = [loop.unsort(state) for state in carry]
+    return loop.scatter(of_inputs), *of_weights, *of_initial
 
 
 def _may_be_differentiated() -> bool:

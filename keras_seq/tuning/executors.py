@@ -120,6 +120,7 @@ class _Worker:
         self._trial_seconds, self._trial_mb = trial_seconds, trial_mb
         self._process: subprocess.Popen[bytes] | None = None
         self._memory_at_first = 0
+        self._lock = threading.Lock()  # no process may start once it was closed
         self._closed = False
 
     def run(self, params: dict[str, Any]) -> Outcome:
@@ -147,7 +148,8 @@ class _Worker:
 
     def close(self) -> None:
         """Kills the process, in the midst of a trial or not; none starts again."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         self.stop()
 
     def stop(self) -> None:
@@ -158,34 +160,18 @@ class _Worker:
                 process.__exit__(None, None, None)  # closes its pipes, and waits
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        if self._closed:
-            raise RuntimeError("The search has ended.")
-        environment = dict(os.environ)
-        # A script must find here what it imports there. It is not run again itself.
-        environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
-        environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        if "keras" in sys.modules:
-            environment["KERAS_BACKEND"] = sys.modules["keras"].config.backend()
         cores = _share(_cores(), self._number, self._slots)
-        if self._slots > 1:
-            threads = str(len(cores))
-            for name in ("TF_NUM_INTRAOP", "TF_NUM_INTEROP", "OMP_NUM", "OPENBLAS_NUM"):
-                environment[f"{name}_THREADS"] = threads
-            gpus = _gpus()
-            if gpus:
-                own = _share(gpus, self._number, self._slots)
-                environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)
-                # Several on one GPU: none may take all of its memory at once.
-                environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
-                environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "keras_seq.tuning.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is for the search, which then ends it
-        )
-        self._process = process
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("The search has ended.")
+            process = subprocess.Popen(
+                [sys.executable, "-m", "keras_seq.tuning.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=self._environment(len(cores)),
+                start_new_session=True,  # Ctrl-C is for the search, which then ends it
+            )
+            self._process = process
         if self._slots > 1 and hasattr(psutil.Process, "cpu_affinity"):
             psutil.Process(process.pid).cpu_affinity(cores)
         self._memory_at_first = 0
@@ -198,6 +184,25 @@ class _Worker:
                 f"{_describe_death(process.returncode)}."
             )
         return process
+
+    def _environment(self, threads: int) -> dict[str, str]:
+        environment = dict(os.environ)
+        # A script must find here what it imports there. It is not run again itself.
+        environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
+        environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        if "keras" in sys.modules:
+            environment["KERAS_BACKEND"] = sys.modules["keras"].config.backend()
+        if self._slots > 1:
+            for name in ("TF_NUM_INTRAOP", "TF_NUM_INTEROP", "OMP_NUM", "OPENBLAS_NUM"):
+                environment[f"{name}_THREADS"] = str(threads)
+            gpus = _gpus()
+            if gpus:
+                own = _share(gpus, self._number, self._slots)
+                environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)
+                # Several on one GPU: none may take all of its memory at once.
+                environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+                environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+        return environment
 
     def _send(self, process: "subprocess.Popen[bytes]", message: Any) -> None:
         assert process.stdin is not None  # noqa: S101, for mypy
