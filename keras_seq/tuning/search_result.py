@@ -34,6 +34,11 @@ class SearchResult:
     objective: str
     maximize: bool
 
+    @property
+    def default_score_(self) -> float:
+        """Score of trial 0, the estimator as it was passed in; NaN if it failed."""
+        return float(self.trials_.loc[self.trials_["trial"] == 0, "score"].iloc[0])
+
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draws the score of each trial and the best so far.
 

@@ -214,7 +214,7 @@ class _Search:
         in_order = sorted(self.log.trials, key=lambda t: t.trial)
         trials = [replace(t, params=self._params(t)) for t in in_order]
         score = float(best.score)  # type: ignore[arg-type]
-        return SearchResult(
+        result = SearchResult(
             winner,
             params,
             score,
@@ -222,6 +222,15 @@ class _Search:
             self.job.objective,
             self.maximize,
         )
+        own = result.default_score_
+        was = "failed" if math.isnan(own) else f"had {own:.4g}"
+        _tell(
+            verbose,
+            f"search: trial {best.trial} is best with {self.job.objective} "
+            f"{score:.4g}, the estimator as it was {was}. The best of many flatters: "
+            "judge it on other data",
+        )
+        return result
 
     def _own_params(self) -> dict[str, Any]:
         own = self.job.estimator.get_params(deep=False)

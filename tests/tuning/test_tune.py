@@ -255,12 +255,16 @@ def test_time_ends_a_search_after_one_trial_at_least() -> None:
 def test_progress_names_the_trial_the_best_and_the_time_left(
     capsys: pytest.CaptureFixture,
 ) -> None:
-    _search(max_trials=2, verbose=1)
-    first, second = capsys.readouterr().out.splitlines()
+    result = _search(max_trials=2, verbose=1)
+    first, second, last = capsys.readouterr().out.splitlines()
     start = "search 1/2: trial 0, loss 0.8, best 0.8 (trial 0), units=32"
     assert first.startswith(start)
     assert second.startswith("search 2/2: trial 1, loss")
     assert second.endswith("0 s left")
+    best = result.trials_["score"].idxmin()
+    start = f"search: trial {best} is best with loss {result.best_score_:.4g}, the "
+    assert last.startswith(start + "estimator as it was had 0.8.")
+    assert result.default_score_ == 0.8
 
 
 def test_plot_shows_the_running_best() -> None:

@@ -95,6 +95,14 @@ def test_two_workers_share_trials_and_cores() -> None:
     assert table["val_cores"].eq(max(1, cores // 2)).all()
 
 
+def test_a_hundred_trials_do_not_fill_this_process() -> None:
+    _search(space={"units": [32, 33]}, max_trials=2)  # what is imported on first use
+    before = psutil.Process().memory_info().rss
+    table = _search(space={"units": list(range(1, 200))}, max_trials=100).trials_
+    assert table["status"].eq("completed").sum() == 100
+    assert psutil.Process().memory_info().rss - before < 50e6
+
+
 @pytest.mark.parametrize(
     ("count", "slots", "expected"),
     [
