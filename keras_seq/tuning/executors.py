@@ -1,4 +1,4 @@
-"""Where trials run: in this process, or in worker processes that may die."""
+"""Where trials run: here, in worker processes that may die, or where a caller says."""
 
 import os
 import pickle
@@ -9,19 +9,27 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Self
 
 import cloudpickle
 import psutil
 
-from keras_seq.tuning.trial import Job, Outcome
+from keras_seq.tuning.trial import Job, Outcome, run_stored_trial
 
 _POLL = 0.1  # seconds between two looks at a trial's time and memory
 _GROWTH = 500 * 2**20  # bytes that a worker may gain before another takes its place
 _FREE = 0.9  # the part of the free memory that workers may take together
+_SUBMISSIONS = 3  # of one trial to a pool that breaks
 
 
 class InProcess:
@@ -44,12 +52,95 @@ class InProcess:
         return future
 
 
+class _JobFile:
+    """The job in a temporary folder: data go to disk once, not with every trial."""
+
+    def __init__(self, job: Job):
+        self._folder = tempfile.TemporaryDirectory(prefix="keras-seq-search-")
+        self.path = str(Path(self._folder.name) / "job.pickle")
+        with open(self.path, "wb") as file:
+            cloudpickle.dump(job, file)
+
+    def remove(self) -> None:
+        self._folder.cleanup()
+
+
+class Borrowed:
+    """Runs trials in an executor of the caller, which stays open.
+
+    Trials lost with a broken pool are submitted again. The standard library's pool of
+    processes never works again once it broke, so another takes its place.
+
+    Args:
+        job: What all trials share. Its file must be readable where trials run.
+        executor: Like those of `concurrent.futures`.
+    """
+
+    def __init__(self, job: Job, executor: Executor):
+        self._file = _JobFile(job)
+        self._executor = executor
+        self._replacements: list[Executor] = []
+        self._lock = threading.Lock()
+        self.slots = getattr(executor, "_max_workers", None) or os.cpu_count() or 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for executor in self._replacements:
+            executor.shutdown(cancel_futures=True)
+        self._file.remove()
+
+    def submit(self, params: dict[str, Any]) -> "Future[Outcome]":
+        result: Future[Outcome] = Future()
+        self._submit(params, result, _SUBMISSIONS)
+        return result
+
+    def _submit(
+        self, params: dict[str, Any], result: "Future[Outcome]", left: int
+    ) -> None:
+        started, executor = time.perf_counter(), self._executor
+
+        def finish(inner: "Future[Outcome]") -> None:
+            if inner.cancelled():
+                result.set_exception(RuntimeError("The executor cancelled a trial."))
+                return
+            error = inner.exception()
+            if error is None:
+                result.set_result(inner.result())
+            elif not isinstance(error, BrokenExecutor):
+                result.set_exception(error)
+            elif left > 1:
+                self._replace(executor)
+                self._submit(params, result, left - 1)
+            else:
+                message = f"WorkerDied: the pool broke {_SUBMISSIONS} times: {error}"
+                seconds = round(time.perf_counter() - started, 3)
+                result.set_result(Outcome(None, message, seconds))
+
+        try:
+            executor.submit(
+                run_stored_trial, self._file.path, params
+            ).add_done_callback(finish)
+        except BrokenExecutor as error:  # it broke after the search last looked
+            broken: Future[Outcome] = Future()
+            broken.set_exception(error)
+            finish(broken)
+        except RuntimeError as error:  # it was shut down
+            result.set_exception(error)
+
+    def _replace(self, broken: Executor) -> None:
+        with self._lock:
+            if broken is self._executor and isinstance(broken, ProcessPoolExecutor):
+                self._executor = ProcessPoolExecutor(self.slots, get_context("spawn"))
+                self._replacements.append(self._executor)
+
+
 class Workers:
     """Runs trials in processes that are used again, and replaced after a failure.
 
     A process that dies, runs too long or takes too much memory costs its trial and
-    nothing else. Each has its share of the cores and GPUs to itself. Estimator and
-    data go to a file once, not with every trial.
+    nothing else. Each has its share of the cores and GPUs to itself.
 
     Args:
         job: What all trials share.
@@ -67,14 +158,11 @@ class Workers:
         trial_mb: float | None = None,
     ):
         self.slots = slots
-        self._folder = tempfile.TemporaryDirectory(prefix="keras-seq-search-")
-        job_file = Path(self._folder.name) / "job.pickle"
-        with open(job_file, "wb") as file:
-            cloudpickle.dump(job, file)
+        self._file = _JobFile(job)
         if trial_mb is None:
             trial_mb = _FREE * psutil.virtual_memory().available / slots / 1e6
         self._workers = [
-            _Worker(job_file, number, slots, trial_seconds, trial_mb)
+            _Worker(self._file.path, number, slots, trial_seconds, trial_mb)
             for number in range(slots)
         ]
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
@@ -91,7 +179,7 @@ class Workers:
         for worker in self._workers:
             worker.close()
         self._threads.shutdown()
-        self._folder.cleanup()
+        self._file.remove()
 
     def submit(self, params: dict[str, Any]) -> "Future[Outcome]":
         return self._threads.submit(self._run, params)
@@ -109,7 +197,7 @@ class _Worker:
 
     def __init__(
         self,
-        job_file: Path,
+        job_file: str,
         number: int,
         slots: int,
         trial_seconds: float | None,
@@ -175,7 +263,7 @@ class _Worker:
         if self._slots > 1 and hasattr(psutil.Process, "cpu_affinity"):
             psutil.Process(process.pid).cpu_affinity(cores)
         self._memory_at_first = 0
-        self._send(process, str(self._job_file))
+        self._send(process, self._job_file)
         if self._receive(process) is None:
             self.stop()
             raise RuntimeError(

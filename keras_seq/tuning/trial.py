@@ -2,9 +2,11 @@
 
 import gc
 import math
+import pickle
 import time
 import traceback
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from sklearn.base import clone
@@ -91,6 +93,17 @@ class Outcome:
     seconds: float
     validation: dict[str, float | None] = field(default_factory=dict)
     traceback: str = ""
+
+
+@lru_cache(maxsize=1)  # a process runs the trials of one search after another
+def load_job(path: str) -> Job:
+    with open(path, "rb") as file:
+        return pickle.load(file)
+
+
+def run_stored_trial(path: str, params: dict[str, Any]) -> Outcome:
+    """Runs a trial of the job in a file, in whichever process this is called."""
+    return load_job(path).run_trial(params)
 
 
 def _is_of_the_trial(error: Exception) -> bool:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, replace
 from os import PathLike
 from typing import Any
@@ -16,7 +16,7 @@ from keras_seq.errors import (
     check_number,
     suggests_names,
 )
-from keras_seq.tuning.executors import InProcess, Workers
+from keras_seq.tuning.executors import Borrowed, InProcess, Workers
 from keras_seq.tuning.search_result import SearchResult, trials_frame
 from keras_seq.tuning.space import Space
 from keras_seq.tuning.suggester import Suggester
@@ -38,7 +38,7 @@ def tune(
     max_seconds: float | None = None,
     max_trial_seconds: float | None = None,
     max_trial_mb: float | None = None,
-    executor: int | None = 1,
+    executor: int | Executor | None = 1,
     directory: str | PathLike[str] | None = None,
     seed: int = 0,
     verbose: int | str = "auto",
@@ -70,7 +70,9 @@ def tune(
         executor: Number of worker processes, which share the cores and GPUs. What
             kills a process costs one trial. With one, a search is repeatable; with
             several, suggestions depend on which trials have finished. None runs
-            trials in this process, for debugging, without limits.
+            trials in this process, for debugging. Or an executor like those of
+            `concurrent.futures`, which stays open; trials lost with a broken pool are
+            submitted again. Neither has limits.
         directory: Folder that makes the search resumable: the same call again repeats
             no finished trial and goes on. Only one search at a time may use it.
         seed: Of the suggestions, each from (seed, trial). 0 is a seed like any other.
@@ -123,11 +125,13 @@ def tune(
         search = _Search(job, checked, maximize, log)
         suggester = Suggester(checked, algorithm, maximize, seed)
         if not search.is_finished(max_trials):
-            where = (
-                InProcess(job)
-                if executor is None
-                else Workers(job, executor, max_trial_seconds, max_trial_mb)
-            )
+            where: InProcess | Borrowed | Workers
+            if executor is None:
+                where = InProcess(job)
+            elif isinstance(executor, Executor) or hasattr(executor, "submit"):
+                where = Borrowed(job, executor)
+            else:
+                where = Workers(job, int(executor), max_trial_seconds, max_trial_mb)
             with where:
                 search.run(suggester, where, max_trials, deadline, verbose)
         return search.finish(verbose)
@@ -148,7 +152,7 @@ class _Search:
     def run(
         self,
         suggester: Suggester,
-        executor: InProcess | Workers,
+        executor: InProcess | Borrowed | Workers,
         max_trials: int,
         deadline: float,
         verbose: int | str,
@@ -297,7 +301,7 @@ class _Progress:
 
 
 def _check_arguments(
-    estimator: Any, data: tuple[Any, ...], algorithm: str, executor: int | None
+    estimator: Any, data: tuple[Any, ...], algorithm: str, executor: Any
 ) -> None:
     if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
         raise TypeError(
@@ -315,7 +319,7 @@ def _check_arguments(
             "take 'bayesian', 'random' or 'grid'."
         )
     check_choice("algorithm", algorithm, ("bayesian", "random", "grid"))
-    if executor is not None:
+    if executor is not None and not hasattr(executor, "submit"):
         check_integer("executor", executor, 1)
 
 

@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 import cloudpickle
 
+from keras_seq.tuning.trial import load_job
+
 
 def main() -> None:
     """Reads pickles from the standard input and answers on the standard output.
@@ -23,8 +25,7 @@ def main() -> None:
     reader = threading.Thread(target=_read, args=(sys.stdin.buffer, requests))
     reader.daemon = True
     reader.start()
-    with open(requests.get(), "rb") as file:
-        job = pickle.load(file)
+    job = load_job(requests.get())
     answer: tuple = ("ready", None)
     while True:
         cloudpickle.dump(answer, answers)

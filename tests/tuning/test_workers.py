@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,37 @@ def test_a_hundred_trials_do_not_fill_this_process() -> None:
     table = _search(space={"units": list(range(1, 200))}, max_trials=100).trials_
     assert table["status"].eq("completed").sum() == 100
     assert psutil.Process().memory_info().rss - before < 50e6
+
+
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_an_executor_of_ones_own(kind: type[Executor]) -> None:
+    space = {"units": [16, 32, 64]}
+    context = {} if kind is ThreadPoolExecutor else {"mp_context": get_context("spawn")}
+    with kind(2, **context) as executor:
+        result = _search(space=space, executor=executor)
+        assert executor.submit(int, "7").result() == 7  # it stays open
+    assert sorted(result.trials_["units"]) == [16, 32, 64]
+    assert result.best_params_ == {"units": 16}
+
+
+def test_a_broken_pool_costs_the_trial_that_broke_it() -> None:
+    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+        kinds = ["well", "exits", "brief"]
+        table = _search(space={"kind": kinds}, executor=executor).trials_
+    status = table.set_index("kind")["status"]
+    assert status.to_dict() == {
+        "well": "completed",
+        "exits": "failed",
+        "brief": "completed",
+    }
+    assert "the pool broke 3 times" in table.set_index("kind").loc["exits", "message"]
+
+
+def test_an_executor_that_was_shut_down_is_an_error() -> None:
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        _search(space={"units": [16, 32]}, executor=executor)
 
 
 @pytest.mark.parametrize(
