@@ -192,6 +192,17 @@ class Workers:
             self._idle.put(worker)
 
 
+def open_executor(
+    job: Job, executor: Any, trial_seconds: float | None, trial_mb: float | None
+) -> InProcess | Borrowed | Workers:
+    """What `tune` means by its `executor`: None, a number, or one of the caller's."""
+    if executor is None:
+        return InProcess(job)
+    if hasattr(executor, "submit"):
+        return Borrowed(job, executor)
+    return Workers(job, int(executor), trial_seconds, trial_mb)
+
+
 class _Worker:
     """A place for one process at a time, and its limits."""
 

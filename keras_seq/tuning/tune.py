@@ -16,7 +16,7 @@ from keras_seq.errors import (
     check_number,
     suggests_names,
 )
-from keras_seq.tuning.executors import Borrowed, InProcess, Workers
+from keras_seq.tuning.executors import Borrowed, InProcess, Workers, open_executor
 from keras_seq.tuning.search_result import SearchResult, trials_frame
 from keras_seq.tuning.space import Space
 from keras_seq.tuning.suggester import Suggester
@@ -125,13 +125,7 @@ def tune(
         search = _Search(job, checked, maximize, log)
         suggester = Suggester(checked, algorithm, maximize, seed)
         if not search.is_finished(max_trials):
-            where: InProcess | Borrowed | Workers
-            if executor is None:
-                where = InProcess(job)
-            elif isinstance(executor, Executor) or hasattr(executor, "submit"):
-                where = Borrowed(job, executor)
-            else:
-                where = Workers(job, int(executor), max_trial_seconds, max_trial_mb)
+            where = open_executor(job, executor, max_trial_seconds, max_trial_mb)
             with where:
                 search.run(suggester, where, max_trials, deadline, verbose)
         return search.finish(verbose)
