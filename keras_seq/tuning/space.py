@@ -3,7 +3,7 @@
 import itertools
 import math
 import numbers
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,13 @@ import keras_tuner
 import numpy as np
 
 from keras_seq.errors import did_you_mean
+from keras_seq.training.runtime import derive_seed
 
 CLIPPING = ("global_clipnorm", "clipnorm", "clipvalue")
 _CLIP = "clipping"  # the search's own variable: which of several clips is on
 
 _GRID_POINTS = 5
+_QUIET_CALLS = 30
 
 _DEFAULT: dict[str, Any] = {
     "units": [32, 64, 128],
@@ -193,6 +195,86 @@ class Space:
             else [[dimension.low, dimension.high, dimension.sampling]]
             for name, dimension in self.dimensions.items()
         }
+
+
+class FunctionSpace:
+    """A space that a function spans, for what depends on something else.
+
+    What the function declares only under some values is found by calling it with
+    others drawn at random, until thirty calls in a row have shown nothing new.
+
+    Args:
+        function: Takes keras-tuner's HyperParameters, asks them for values and returns
+            the arguments that a trial sets. It has to answer alike when asked again.
+        params: The estimator's own arguments.
+
+    Raises:
+        ValueError: If what it returns are no arguments of the estimator.
+    """
+
+    def __init__(
+        self, function: Callable[[Any], Mapping[str, Any]], params: Mapping[str, Any]
+    ):
+        self._function, self._params = function, params
+        self._found = keras_tuner.HyperParameters()
+        self.names = list(self._call(self._found))
+        quiet, calls = 0, 0
+        while quiet < _QUIET_CALLS:
+            quiet, calls = quiet + 1, calls + 1
+            tried = keras_tuner.HyperParameters()
+            for position, dimension in enumerate(self._found.space):
+                tried.merge([dimension])
+                if tried.is_active(dimension):
+                    seed = derive_seed(0, calls, "space", position)
+                    tried.values[dimension.name] = dimension.random_sample(seed)
+            declared = len(self._found.space)
+            new = [name for name in self._call(tried) if name not in self.names]
+            self.names += new
+            self._found.merge(tried, overwrite=False)
+            if new or len(self._found.space) > declared:
+                quiet = 0
+        if not self._found.space:
+            raise ValueError(
+                "`space`, a function, must ask its HyperParameters for at least one "
+                f"value. Received: {function!r}"
+            )
+
+    def _call(self, hyperparameters: Any) -> dict[str, Any]:
+        arguments = self._function(hyperparameters)
+        if not isinstance(arguments, Mapping):
+            raise ValueError(
+                "`space`, a function, must return a dict of arguments. "
+                f"Received: {arguments!r}"
+            )
+        for name in arguments:
+            _check_name(name, self._params)
+        return dict(arguments)
+
+    def hyperparameters(self) -> Any:
+        return self._found.copy()
+
+    def grid(self) -> Iterator[dict[str, Any]]:
+        raise ValueError(
+            "`algorithm='grid'` needs `space` as a dict; what a function declares has "
+            "no order. Received: a function"
+        )
+
+    def decode(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What the function makes of keras-tuner's values."""
+        hyperparameters = self._found.copy()
+        hyperparameters.values = dict(values)
+        return self._call(hyperparameters)
+
+    def encode(self, params: Mapping[str, Any]) -> None:
+        """A function cannot be turned round: the estimator itself lies outside."""
+
+    def describe(self) -> dict[str, Any]:
+        return {d["config"]["name"]: d for d in self._found.get_config()["space"]}
+
+
+def make_space(space: Any, params: Mapping[str, Any]) -> Space | FunctionSpace:
+    """The checked space from what `tune` takes: a dict, a function, or None."""
+    return FunctionSpace(space, params) if callable(space) else Space(space, params)
 
 
 def _check_name(name: str, params: Mapping[str, Any]) -> None:

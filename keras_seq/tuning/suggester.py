@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from keras_seq.training.runtime import derive_seed
-from keras_seq.tuning.space import Space
+from keras_seq.tuning.space import FunctionSpace, Space
 
 _MANY = 2**31  # keras-tuner gives up after three failures in a row; a search goes on
 
@@ -63,7 +63,9 @@ class Suggester:
         seed: Root of all suggestions.
     """
 
-    def __init__(self, space: Space, algorithm: str, maximize: bool, seed: int):
+    def __init__(
+        self, space: Space | FunctionSpace, algorithm: str, maximize: bool, seed: int
+    ):
         self.space = space
         self.seed = seed
         self._grid = space.grid() if algorithm == "grid" else None

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import asdict, replace
 from os import PathLike
@@ -18,7 +18,7 @@ from keras_seq.errors import (
 )
 from keras_seq.tuning.executors import Borrowed, InProcess, Workers, open_executor
 from keras_seq.tuning.search_result import SearchResult, trials_frame
-from keras_seq.tuning.space import Space
+from keras_seq.tuning.space import FunctionSpace, Space, make_space
 from keras_seq.tuning.suggester import Suggester
 from keras_seq.tuning.trial import Job, Outcome
 from keras_seq.tuning.trial_log import Trial, TrialLog, hash_data, hold_directory
@@ -31,7 +31,7 @@ _LARGER_IS_BETTER = ("accuracy", "f1_macro", "f1_weighted", "f1", "roc_auc", "sk
 def tune(
     estimator: Any,
     *data: Any,
-    space: Mapping[str, Any] | None = None,
+    space: Mapping[str, Any] | Callable[[Any], Mapping[str, Any]] | None = None,
     algorithm: str = "bayesian",
     objective: str | None = None,
     max_trials: int = 20,
@@ -55,7 +55,8 @@ def tune(
         space: `{argument: limits}`. A list holds values to choose from, a tuple
             `(low, high)` or `(low, high, "log")` is a range. None varies units,
             layers, dropout and clipping. Of several clipping arguments each trial
-            uses one.
+            uses one. Or a function that takes keras-tuner's `HyperParameters` and
+            returns the arguments of a trial, for what depends on something else.
         algorithm: `"bayesian"` or `"random"`, both from keras-tuner, or `"grid"`: all
             combinations, of a range five points, as far as `max_trials` goes.
         objective: A key of the estimator's `validation_`; None: `log_loss` for text,
@@ -107,7 +108,7 @@ def tune(
         if limit is not None:
             check_number(name, limit, above=0)
     params = estimator.get_params(deep=False)
-    checked = Space(space, params)
+    checked = make_space(space, params)
     objective = _choose_objective(estimator, objective)
     maximize = objective in _LARGER_IS_BETTER
     fingerprint = {
@@ -134,7 +135,9 @@ def tune(
 class _Search:
     """One search: asks for suggestions, hands trials out, logs what comes back."""
 
-    def __init__(self, job: Job, space: Space, maximize: bool, log: TrialLog):
+    def __init__(
+        self, job: Job, space: Space | FunctionSpace, maximize: bool, log: TrialLog
+    ):
         self.job = job
         self.space = space
         self.maximize = maximize
@@ -176,7 +179,10 @@ class _Search:
                 running[executor.submit(params)] = suggested
                 started = True
             ended, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in sorted(ended, key=lambda f: running[f].trial):
+            # Errors last, so that what has ended beside them is not lost.
+            for future in sorted(
+                ended, key=lambda f: (f.exception() is not None, running[f].trial)
+            ):
                 trial = replace(running.pop(future), **asdict(future.result()))
                 self.log.append(trial)
                 suggester.end(trial.trial, trial.score)

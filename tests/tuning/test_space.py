@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_seq.tuning.space import Space
+from keras_seq.tuning.space import FunctionSpace, Space
 from keras_seq.tuning.suggester import Suggester
 from tests.tuning.fake import Fake
 
@@ -141,3 +141,46 @@ def test_a_grid_holds_the_limits_and_one_clip_at_a_time() -> None:
     by_norm = {c["clipnorm"] for c in combinations if c["clipvalue"] is None}
     assert by_norm == {1.0, 2.0}
     assert all(c["global_clipnorm"] is None for c in combinations)
+
+
+def _depends(hp: Any) -> dict[str, Any]:
+    kind = hp.Choice("kind", ["none", "value", "norm"])
+    if kind == "value":
+        return {"kind": kind, "clipvalue": hp.Float("value", 0.1, 1.0)}
+    if kind == "norm":
+        norm = hp.Float("norm", 1.0, 10.0, sampling="log")
+        return {"kind": kind, "global_clipnorm": norm, "units": 64}
+    return {"kind": kind}
+
+
+def test_a_function_spans_what_depends_on_something_else() -> None:
+    space = FunctionSpace(_depends, OWN)
+    assert sorted(space.names) == ["clipvalue", "global_clipnorm", "kind", "units"]
+    assert sorted(space.describe()) == ["kind", "norm", "value"]
+    for algorithm in ("random", "bayesian"):
+        suggester = Suggester(space, algorithm, maximize=False, seed=0)
+        drawn = []
+        for trial in range(12):
+            values = suggester.suggest(trial)
+            assert values is not None
+            suggester.begin(trial, values)
+            suggester.end(trial, float(trial))
+            drawn.append(space.decode(values))
+        assert {d["kind"] for d in drawn} == {"none", "value", "norm"}
+        assert all(0.1 <= d["clipvalue"] <= 1 for d in drawn if d["kind"] == "value")
+        assert all("clipvalue" not in d for d in drawn if d["kind"] != "value")
+        assert all(d["units"] == 64 for d in drawn if d["kind"] == "norm")
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda hp: {"unit": hp.Int("unit", 1, 9)}, "Did you mean 'units'"),
+        (lambda hp: {"seed": hp.Int("seed", 1, 9)}, "picks luck"),
+        (lambda hp: hp.Int("units", 1, 9), "must return a dict"),
+        (lambda hp: {"units": 32}, "at least one value"),
+    ],
+)
+def test_a_function_is_checked_like_a_dict(function: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FunctionSpace(function, OWN)

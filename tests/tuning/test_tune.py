@@ -92,6 +92,24 @@ def test_a_grid_takes_all_combinations_in_order(tmp_path: Path) -> None:
     assert tried[1:] == [(u, pytest.approx(d), k) for u, d, k in expected]
 
 
+def test_a_function_can_be_the_space_and_resumed(tmp_path: Path) -> None:
+    def space(hp: Any) -> dict[str, Any]:
+        units = hp.Choice("units", [16, 64])
+        if units == 16:
+            return {"units": units}
+        return {"units": units, "dropout": hp.Float("rate", 0.0, 0.6)}
+
+    whole = _search(space=space, max_trials=6)
+    assert whole.best_estimator_.get_params()["units"] == whole.best_params_["units"]
+    _search(tmp_path, space=space, max_trials=3)
+    resumed = _search(tmp_path, space=space, max_trials=6)
+    pd.testing.assert_frame_equal(
+        resumed.trials_.drop(columns="seconds"), whole.trials_.drop(columns="seconds")
+    )
+    with pytest.raises(ValueError, match="needs `space` as a dict"):
+        _search(space=space, algorithm="grid")
+
+
 def test_accuracy_is_maximised() -> None:
     result = _search(objective="accuracy")
     assert result.maximize
