@@ -1,13 +1,16 @@
 """Worker processes: reused, shared out, and nothing that kills one ends a search."""
 
+import json
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
@@ -184,22 +187,59 @@ import sys
 import pandas as pd
 from keras_seq import tune
 from tests.tuning.fake import Odd
+directory, kind = sys.argv[1:]
 tune(
-    Odd(), pd.DataFrame({"y": [1.0, 2.0]}), space={"kind": ["endless"]},
-    objective="loss", algorithm="random", max_trials=2, directory=sys.argv[1],
+    Odd(), pd.DataFrame({"y": [1.0, 2.0]}), directory=directory, max_trials=20,
+    space={"kind": [kind], "units": list(range(100))}, objective="loss",
+    algorithm="random",
 )
 """
 
 
-def test_workers_do_not_outlive_a_killed_search(tmp_path: Path) -> None:
+def _start_search(directory: Path, kind: str) -> "subprocess.Popen[str]":
     root = Path(__file__).parents[2]
-    with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)],
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(directory), kind],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},
         stdout=subprocess.PIPE,
         text=True,
-    ) as process:
+    )
+
+
+def _read_log(directory: Path) -> list[dict[str, Any]]:
+    """The trials that are whole in the log, without what differs from run to run."""
+    lines = (directory / "trials.jsonl").read_text().splitlines(keepends=True)
+    trials = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [{k: t[k] for k in ("trial", "params", "score", "message")} for t in trials]
+
+
+@pytest.mark.slow
+def test_a_search_killed_ten_times_finds_what_an_undisturbed_one_does(
+    tmp_path: Path,
+) -> None:
+    with _start_search(tmp_path / "undisturbed", "brief") as process:
+        process.communicate()
+    assert process.returncode == 0
+    random, before = np.random.default_rng(0), 0
+    for _ in range(10):
+        with _start_search(tmp_path / "killed", "brief") as process:
+            assert process.stdout is not None
+            process.stdout.readline()  # one more trial is done
+            time.sleep(random.uniform(0, 0.4))
+            process.kill()
+        log = _read_log(tmp_path / "killed")
+        assert before < len(log) < 20
+        before = len(log)
+    with _start_search(tmp_path / "killed", "brief") as process:
+        process.communicate()
+    assert process.returncode == 0
+    # The same trials in the same order, none of them twice.
+    assert _read_log(tmp_path / "killed") == _read_log(tmp_path / "undisturbed")
+
+
+def test_workers_do_not_outlive_a_killed_search(tmp_path: Path) -> None:
+    with _start_search(tmp_path, "endless") as process:
         assert process.stdout is not None
         assert "trial 0" in process.stdout.readline()
         (worker,) = psutil.Process(process.pid).children()
