@@ -217,6 +217,56 @@ def plot_trials(
     return ax
 
 
+def plot_arguments(
+    trials: pd.DataFrame, importance: pd.Series, *, name: str
+) -> "list[Axes]":
+    """Draws the score of each trial against each argument that a search varied.
+
+    Args:
+        trials: `trials_` of a `SearchResult`; failed trials are left out.
+        importance: Of each argument, most important first; NaN: not known.
+        name: Name of the score.
+
+    Returns:
+        One axes per argument, in the order of `importance`.
+
+    Raises:
+        ValueError: If no argument had more than one value.
+    """
+    if importance.empty:
+        raise ValueError(
+            "There is nothing to draw: in the trials that completed no argument had "
+            f"more than one value. Received: {len(trials)} trials"
+        )
+    trials = trials[trials["score"].notna()]
+    panels = list(_new_axes(len(importance)))
+    for ax, (argument, weight) in zip(panels, importance.items(), strict=True):
+        values = trials[argument]
+        numbers = pd.to_numeric(values, errors="coerce")
+        if numbers.notna().any() and (numbers.notna() | values.isna()).all():
+            shown = numbers
+            if numbers.min() > 0 and numbers.max() >= 20 * numbers.min():
+                ax.set_xscale("log")
+        else:
+            shown = values.astype(object).where(values.notna(), "None").map(str)
+        kept = shown.notna()
+        ax.scatter(shown[kept], trials.loc[kept, "score"], s=16, color=_BLACK)
+        first = trials["trial"] == 0
+        ax.scatter(
+            shown[kept & first],
+            trials.loc[kept & first, "score"],
+            s=90,
+            facecolors="none",
+            edgecolors=_VERMILION,
+            label="as it was",
+        )
+        _tidy(ax)
+        known = "" if np.isnan(weight) else f", importance {weight:.0%}"
+        ax.set(xlabel=str(argument), ylabel=name, title=f"{argument}{known}")
+    panels[0].legend(frameon=False)
+    return panels
+
+
 def _draw_series(
     ax: "Axes",
     past: pd.DataFrame,

@@ -294,6 +294,27 @@ def test_plot_shows_the_running_best() -> None:
     assert ax.get_ylabel() == "loss"
 
 
+def test_importance_and_plot_tell_what_the_score_depends_on() -> None:
+    space = {"dropout": (0.0, 0.6), "kind": ["a", "b", None], "clipvalue": (0.1, 1.0)}
+    result = _search(space=space, max_trials=30)
+    importance = result.importance_
+    assert importance.index[0] == "dropout"  # the loss knows no other
+    assert importance["dropout"] > 0.9
+    assert importance.sum() == pytest.approx(1)
+    panels = result.plot(kind="arguments")
+    assert [ax.get_xlabel() for ax in panels] == list(importance.index)
+    drawn = panels[0].collections[0].get_offsets()
+    np.testing.assert_allclose(drawn, result.trials_[["dropout", "score"]])
+    by_name = {ax.get_xlabel(): ax for ax in panels}
+    kinds = {label.get_text() for label in by_name["kind"].get_xticklabels()}
+    assert kinds == {"None", "a", "b"}
+    few = _search(space=space, max_trials=4)
+    assert few.importance_.isna().all()
+    few.plot(kind="arguments")
+    with pytest.raises(ValueError, match="nothing to draw"):
+        _search(space=space, max_trials=1).plot(kind="arguments")
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
