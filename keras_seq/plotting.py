@@ -217,6 +217,13 @@ def plot_trials(
     return ax
 
 
+def as_numbers(values: pd.Series) -> pd.Series | None:
+    """An argument's values if they are numbers, NaN for None; else None."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    all_numbers = numbers.notna().any() and (numbers.notna() | values.isna()).all()
+    return numbers if all_numbers else None
+
+
 def plot_arguments(
     trials: pd.DataFrame, importance: pd.Series, *, name: str
 ) -> "list[Axes]":
@@ -242,13 +249,11 @@ def plot_arguments(
     panels = list(_new_axes(len(importance)))
     for ax, (argument, weight) in zip(panels, importance.items(), strict=True):
         values = trials[argument]
-        numbers = pd.to_numeric(values, errors="coerce")
-        if numbers.notna().any() and (numbers.notna() | values.isna()).all():
-            shown = numbers
-            if numbers.min() > 0 and numbers.max() >= 20 * numbers.min():
-                ax.set_xscale("log")
-        else:
+        shown = as_numbers(values)
+        if shown is None:
             shown = values.astype(object).where(values.notna(), "None").map(str)
+        elif shown.min() > 0 and shown.max() >= 20 * shown.min():
+            ax.set_xscale("log")
         kept = shown.notna()
         ax.scatter(shown[kept], trials.loc[kept, "score"], s=16, color=_BLACK)
         first = trials["trial"] == 0

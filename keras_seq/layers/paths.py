@@ -74,6 +74,7 @@ def choose_path(layer: keras.layers.Layer, *, training: bool, xla: bool) -> Path
 
 
 def has_gpu() -> bool:
+    """Whether the backend computes on a GPU; of other backends False."""
     if keras.backend.backend() == "jax":
         import jax
 

@@ -25,9 +25,8 @@ def recurrence(
 ) -> tuple[Tensor, list[Tensor]]:
     """Runs a recurrence with a hand-written backward pass.
 
-    The inputs are projected at all steps in one product before the loop, and the
-    gradients of the weights are formed in one product after the loop back. Exact,
-    like differentiating the loop.
+    The inputs of many steps are projected in one product, and so are the gradients of
+    the weights formed. Exact, like differentiating the loop.
 
     Args:
         cell: `"rnn"`, `"lstm"` or `"gru"`; activations are Keras's defaults.

@@ -95,8 +95,10 @@ class SearchResult:
 
 def _encode(values: pd.Series) -> np.ndarray:
     """Numbers as they are, with one below all for None; anything else by its order."""
-    numbers = pd.to_numeric(values, errors="coerce")
-    if (numbers.notna() | values.isna()).all():
+    from keras_seq.plotting import as_numbers
+
+    numbers = as_numbers(values)
+    if numbers is not None:
         return numbers.fillna(numbers.min() - 1).to_numpy("float64")
     return pd.factorize(values.astype(str), sort=True)[0].astype("float64")
 

@@ -97,6 +97,7 @@ class Outcome:
 
 @lru_cache(maxsize=1)  # a process runs the trials of one search after another
 def load_job(path: str) -> Job:
+    """Reads the job that a search has put in a file."""
     with open(path, "rb") as file:
         return pickle.load(file)
 

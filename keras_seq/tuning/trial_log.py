@@ -187,19 +187,19 @@ def _read_trials(path: Path) -> list[Trial]:
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
         _write_whole(path, whole.decode("utf-8"))
-    trials: list[Trial] = []
+    trials: dict[int, Trial] = {}
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
             trial = Trial(**json.loads(line))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}, line {number} is damaged: {error}.") from error
-        if trial.trial in {t.trial for t in trials}:
+        if trial.trial in trials:
             raise ValueError(
                 f"{path}, line {number} is trial {trial.trial} once more; two searches "
                 "wrote to one directory."
             )
-        trials.append(trial)
-    return trials
+        trials[trial.trial] = trial
+    return list(trials.values())
 
 
 def _write_whole(path: Path, text: str) -> None:

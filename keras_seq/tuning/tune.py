@@ -103,10 +103,10 @@ def tune(
     if max_seconds is not None:
         check_number("max_seconds", max_seconds, above=0)
         deadline = time.perf_counter() + max_seconds
-    for name in ("max_trial_seconds", "max_trial_mb"):
-        limit = locals()[name]
-        if limit is not None:
-            check_number(name, limit, above=0)
+    if max_trial_seconds is not None:
+        check_number("max_trial_seconds", max_trial_seconds, above=0)
+    if max_trial_mb is not None:
+        check_number("max_trial_mb", max_trial_mb, above=0)
     params = estimator.get_params(deep=False)
     checked = make_space(space, params)
     objective = _choose_objective(estimator, objective)
