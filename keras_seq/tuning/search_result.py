@@ -55,7 +55,8 @@ class SearchResult:
 
         trials = self.trials_[self.trials_["score"].notna()]
         arguments = list(self.best_params_)
-        varied = [a for a in arguments if trials[a].astype(str).nunique() > 1]
+        texts = trials[arguments].astype(str)
+        varied = [a for a in arguments if texts[a].nunique(dropna=False) > 1]
         importance = pd.Series(np.nan, index=varied, name="importance")
         if len(trials) < _LEAST_TRIALS or not varied:
             return importance

@@ -308,6 +308,8 @@ def test_importance_and_plot_tell_what_the_score_depends_on() -> None:
     by_name = {ax.get_xlabel(): ax for ax in panels}
     kinds = {label.get_text() for label in by_name["kind"].get_xticklabels()}
     assert kinds == {"None", "a", "b"}
+    on_or_off = _search(space={"dropout": (0.0, 0.6), "kind": ["a", None]})
+    assert set(on_or_off.importance_.index) == {"dropout", "kind"}
     few = _search(space=space, max_trials=4)
     assert few.importance_.isna().all()
     few.plot(kind="arguments")
