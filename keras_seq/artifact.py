@@ -7,8 +7,6 @@ no Keras configuration is deserialised, so nothing in a file can execute.
 import hashlib
 import io
 import json
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -21,6 +19,7 @@ import numpy as np
 
 import keras_seq
 from keras_seq.errors import ArtifactError
+from keras_seq.files import replace_file
 
 FORMAT = "keras_seq"
 FORMAT_VERSION = 1
@@ -68,7 +67,6 @@ def write(
         manifest: JSON-able values.
         arrays: Numeric, boolean or unicode arrays.
     """
-    target = Path(path)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     weights = buffer.getvalue()
@@ -78,30 +76,17 @@ def write(
         **manifest,
         "versions": {
             "keras_seq": keras_seq.__version__,
-            **{name: _version(name) for name in ("keras", "numpy", "pandas")},
+            **{name: package_version(name) for name in ("keras", "numpy", "pandas")},
         },
         "checksums": {"weights.npz": hashlib.sha256(weights).hexdigest()},
     }
     text = json.dumps(
         full, ensure_ascii=False, allow_nan=False, indent=1, default=_plain
     )
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                for name, content in (
-                    ("manifest.json", text),
-                    ("weights.npz", weights),
-                ):
-                    info = zipfile.ZipInfo(name, _EPOCH)
-                    archive.writestr(info, content, zipfile.ZIP_DEFLATED)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replace_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, content in (("manifest.json", text), ("weights.npz", weights)):
+            info = zipfile.ZipInfo(name, _EPOCH)
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED)
 
 
 def read_manifest(path: str | PathLike[str]) -> dict[str, Any]:
@@ -191,13 +176,8 @@ def _plain(value: Any) -> Any:
     )
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """Of an installed package; `"absent"` if it is not."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

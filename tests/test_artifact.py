@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import keras_seq
-from keras_seq import artifact
+from keras_seq import artifact, files
 from keras_seq.errors import ArtifactError
 
 MANIFEST: dict[str, Any] = {
@@ -181,7 +181,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
     def fail(*_: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(artifact.os, step, fail)
+    monkeypatch.setattr(files.os, step, fail)
     with pytest.raises(OSError, match="disk full"):
         artifact.write(saved, {**MANIFEST, "params": {}}, ARRAYS)
     assert saved.read_bytes() == before

@@ -11,6 +11,7 @@ from keras_seq.errors import check_integer
 from keras_seq.forecasting.builder import build_forecaster
 from keras_seq.forecasting.scores import finite_mean, naive_scale, repeat_season
 from keras_seq.forecasting.windows import Split, Windows, WindowSource
+from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.distribution import (
     check_divisible,
     distributed,
@@ -44,6 +45,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] | None,
     verbose: int | str,
     title: str,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Builds a network and trains it on random windows.
 
@@ -60,6 +62,7 @@ def train(
         callbacks: More Keras callbacks.
         verbose: 0 is silent.
         title: Stands before the progress.
+        checkpoint: As in `fit_model`.
 
     Returns:
         The model, and its history: one row per epoch, `step`, losses, `seconds`.
@@ -88,6 +91,7 @@ def train(
             callbacks=callbacks,
             verbose=verbose,
             title=title,
+            checkpoint=checkpoint,
         )
     model = on_one_device(model, lambda: build_forecaster(**builder_args), count)
     history = result.history

@@ -1,6 +1,7 @@
 """Forecaster: a long frame in, forecasts with intervals out."""
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any, Self
 
 import keras
@@ -33,6 +34,7 @@ from keras_seq.forecasting.windows import (
     split_origins,
 )
 from keras_seq.layers.scaling import LOCATION_INVARIANT, SCALINGS
+from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.estimator import SequenceEstimator
 from keras_seq.training.runtime import resolve_precision
 
@@ -234,7 +236,7 @@ class Forecaster(SequenceEstimator):
         *,
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         verbose: int | str = "auto",
-        checkpoint: None = None,
+        checkpoint: str | PathLike[str] | Checkpoint | None = None,
     ) -> Self:
         """Trains on a long frame.
 
@@ -246,17 +248,29 @@ class Forecaster(SequenceEstimator):
                 with a DatetimeIndex. Gaps are filled as missing, NaN is missing.
             callbacks: Keras callbacks, for both trainings.
             verbose: 0 is silent; otherwise progress with the time left is shown.
-            checkpoint: Not available yet.
+            checkpoint: Folder that makes the fit resumable: after each epoch it holds
+                all that the fit needs to go on, and the same call again goes on from
+                there, to the same weights as if nothing had happened. When the fit
+                has ended its files are removed. What `callbacks` remember is not
+                kept.
 
         Raises:
             ValueError: If the frame or an argument breaks a rule; the message names
-                the column and the first rows.
+                the column and the first rows. If `checkpoint` holds another fit.
         """
-        refuse_unavailable({"checkpoint": (checkpoint, None)})
-        return self._fit_panel(self._panel(df), callbacks, verbose)
+        panel = self._panel(df)
+        kept = Checkpoint.open(checkpoint, self, df)
+        self._fit_panel(panel, callbacks, verbose, kept)
+        if kept:
+            kept.end()
+        return self
 
     def _fit_panel(
-        self, panel: Panel, callbacks: Any = None, verbose: int | str = "auto"
+        self,
+        panel: Panel,
+        callbacks: Any = None,
+        verbose: int | str = "auto",
+        checkpoint: Checkpoint | None = None,
     ) -> Self:
         self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half done
         source = self._resolve(panel)
@@ -278,6 +292,7 @@ class Forecaster(SequenceEstimator):
                 callbacks=callbacks,
                 verbose=verbose,
                 title=title,
+                checkpoint=checkpoint,
             )
 
         if len(held_out.series):

@@ -1,6 +1,7 @@
 """TextClassifier: raw strings in, labels out."""
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any, Self
 
 import keras
@@ -11,7 +12,6 @@ from keras_seq.errors import (
     check_choice,
     check_integer,
     check_number,
-    refuse_unavailable,
     suggests_names,
 )
 from keras_seq.text.baseline import (
@@ -31,6 +31,7 @@ from keras_seq.text.labels import encode_labels, learn_classes
 from keras_seq.text.preprocessing import TextPreprocessor
 from keras_seq.text.scores import classification_scores, verdict
 from keras_seq.text.texts import check_texts, check_weights
+from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.distribution import (
     check_divisible,
     distributed,
@@ -226,7 +227,7 @@ class TextClassifier(SequenceEstimator):
         sample_weight: Sequence[float] | None = None,
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         verbose: int | str = "auto",
-        checkpoint: None = None,
+        checkpoint: str | PathLike[str] | Checkpoint | None = None,
     ) -> Self:
         """Trains on texts and their labels.
 
@@ -241,13 +242,16 @@ class TextClassifier(SequenceEstimator):
             sample_weight: Weight of each text in the loss; None: 1.
             callbacks: Keras callbacks, for both trainings.
             verbose: 0 is silent; otherwise progress with the time left is shown.
-            checkpoint: Not available yet.
+            checkpoint: Folder that makes the fit resumable: after each epoch it holds
+                all that the fit needs to go on, and the same call again goes on from
+                there, to the same weights as if nothing had happened. When the fit
+                has ended its files are removed. What `callbacks` remember is not
+                kept.
 
         Raises:
             TypeError, ValueError: If the input breaks a rule; the message names the
-                argument and the first rows.
+                argument and the first rows. If `checkpoint` holds another fit.
         """
-        refuse_unavailable({"checkpoint": (checkpoint, None)})
         self._check_arguments()
         self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half done
         strings, values = check_pairs(texts, labels)
@@ -257,15 +261,24 @@ class TextClassifier(SequenceEstimator):
         self._majority = int(np.bincount(corpus.targets, weights).argmax())
         self.validation_ = {}
         training, held = self._hold_out(corpus, validation_data)
-        manner: dict[str, Any] = {"callbacks": callbacks, "verbose": verbose}
+        data = (texts, labels, validation_data, sample_weight)
+        kept = Checkpoint.open(checkpoint, self, data)
+        manner: dict[str, Any] = {
+            "callbacks": callbacks,
+            "verbose": verbose,
+            "checkpoint": kept,
+        }
         result = self._learn(training, held, epochs=self.epochs, title="fit", **manner)
         self.history_, self.best_epoch_ = result.history, result.best_epoch
         self.validation_ = self._score(held.texts, held.targets)
         if verbose:
             print(f"validation: {verdict(self.validation_)}")
         if self.refit_full and validation_data is None:
+            del self.model_  # as above
             epochs = self.best_epoch_
             self._learn(corpus, None, epochs=epochs, title="refit", **manner)
+        if kept:
+            kept.end()
         return self
 
     def _check_arguments(self) -> None:
@@ -301,6 +314,7 @@ class TextClassifier(SequenceEstimator):
         callbacks: Sequence[keras.callbacks.Callback] | None,
         verbose: int | str,
         title: str,
+        checkpoint: Checkpoint | None,
     ) -> FitResult:
         """Learns vocabulary, network and baseline from one corpus, and it alone."""
         self.preprocessor_ = self._make_preprocessor().fit(corpus.texts)
@@ -331,6 +345,7 @@ class TextClassifier(SequenceEstimator):
                 callbacks=callbacks,
                 verbose=verbose,
                 title=title,
+                checkpoint=checkpoint,
             )
         self.model_ = on_one_device(
             model, lambda: self._build_model(**self._builder_args), count

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
+from keras_seq.training.checkpoint import Checkpoint, TrainingState
 from keras_seq.training.distribution import process_share
 from keras_seq.training.optimizer import GradientNorms
 from keras_seq.training.progress import Progress
@@ -25,6 +27,7 @@ class Batches(keras.utils.PyDataset):
         get_batch: `(epoch, step) -> (inputs, targets, weights...)`.
         endless: True for training, where epoch follows epoch in one stream; False
             for validation, which is always epoch 0.
+        first_epoch: Of the stream.
     """
 
     def __init__(
@@ -32,31 +35,35 @@ class Batches(keras.utils.PyDataset):
         steps_per_epoch: int,
         get_batch: Callable[[int, int], Batch],
         endless: bool = False,
+        first_epoch: int = 0,
     ):
         super().__init__()
         self.steps_per_epoch = steps_per_epoch
         self.get_batch = get_batch
         self.endless = endless
+        self.first_epoch = first_epoch
 
     @property
     def num_batches(self) -> int | None:
         return None if self.endless else self.steps_per_epoch
 
     def __getitem__(self, index: int) -> Batch:
-        return self.get_batch(*divmod(index, self.steps_per_epoch))
+        epoch, step = divmod(index, self.steps_per_epoch)
+        return self.get_batch(self.first_epoch + epoch, step)
 
 
-def local_part(batches: Batches) -> Batches:
+def local_part(batches: Batches, first_epoch: int = 0) -> Batches:
     """The rows that this process feeds, where several share each batch."""
     rank, count = process_share()
-    if count == 1:
-        return batches
+    steps, endless = batches.steps_per_epoch, batches.endless
 
     def get_batch(epoch: int, step: int) -> Batch:
         whole = batches.get_batch(epoch, step)
+        if count == 1:
+            return whole
         return keras.tree.map_structure(lambda rows: np.split(rows, count)[rank], whole)
 
-    return Batches(batches.steps_per_epoch, get_batch, batches.endless)
+    return Batches(steps, get_batch, endless, first_epoch)
 
 
 class AddressedDropout(keras.callbacks.Callback):
@@ -90,6 +97,39 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
             )
 
 
+class EarlyStopping(keras.callbacks.EarlyStopping):
+    """Keras's, which can go on from where it stood; Keras's own begins anew."""
+
+    def __init__(self, resumed: TrainingState | None, **options: Any):
+        super().__init__(restore_best_weights=True, mode="min", **options)
+        self.resumed = resumed
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        super().on_train_begin(logs)
+        if self.resumed and self.resumed.stopper:
+            for name, value in self.resumed.stopper.items():
+                setattr(self, name, value)
+            self.best_weights = self.resumed.best_weights
+
+
+class History(keras.callbacks.Callback):
+    """Writes down the logs and the clock of every epoch, after those before it.
+
+    Args:
+        rows: One per earlier epoch.
+    """
+
+    def __init__(self, rows: Sequence[dict[str, float]] = ()):
+        super().__init__()
+        self.rows = list(rows)
+        self.started = time.perf_counter() - (rows[-1]["seconds"] if rows else 0.0)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        seconds = time.perf_counter() - self.started
+        self.rows.append({"epoch": epoch + 1, **values, "seconds": seconds})
+
+
 @dataclass(frozen=True)
 class FitResult:
     """What a fit leaves behind beside the model's weights.
@@ -117,53 +157,75 @@ def fit_model(
     callbacks: Sequence[keras.callbacks.Callback] | None = None,
     verbose: int | str = "auto",
     title: str = "fit",
+    checkpoint: Checkpoint | None = None,
 ) -> FitResult:
     """Trains a compiled model; with validation it stops early and keeps the best.
 
     Args:
-        model: Compiled.
+        model: Compiled, not trained yet.
         training: Endless batches.
         epochs: Upper limit.
         seed: Root of all dropout masks.
         validation: Finite batches; None trains for exactly `epochs`.
         monitor: The value to minimise on validation.
         patience: Epochs without improvement before it stops; None never stops.
-        callbacks: More Keras callbacks, run after ours.
+        callbacks: More Keras callbacks, run after ours. What they remember is in no
+            checkpoint.
         verbose: 0 is silent; 1 and `"auto"` show progress with the time left.
-        title: Stands before the progress.
+        title: Stands before the progress, and names the file of the checkpoint.
+        checkpoint: Where to go on from, and what to write after each epoch.
     """
-    started = time.perf_counter()
-    clock: list[float] = []
-    ours: list[keras.callbacks.Callback] = [
-        AddressedDropout(seed),
-        keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: clock.append(time.perf_counter() - started)
-        ),
-    ]
+    state = TrainingState.read(checkpoint.stage(title)) if checkpoint else None
+    limit = checkpoint.pause(epochs) if checkpoint else epochs
+    if state:
+        state.restore(model)
+    history = History(state.rows if state else ())
+    done = len(history.rows)
     stopper = None
     if validation is not None:
-        stopper = keras.callbacks.EarlyStopping(
-            monitor=monitor,
-            mode="min",
-            patience=epochs if patience is None else patience,
-            restore_best_weights=True,
+        stopper = EarlyStopping(
+            state, monitor=monitor, patience=epochs if patience is None else patience
         )
+    if state and (state.stopped or done >= limit):
+        if state.best_weights is not None:
+            model.set_weights(state.best_weights)
+        return _result(history, state.stopper["best_epoch"] if state.stopper else None)
+    ours: list[keras.callbacks.Callback] = [AddressedDropout(seed)]
+    if stopper:
         ours.append(stopper)
     if verbose:
-        ours.append(Progress(epochs, training.steps_per_epoch, title))
+        ours.append(Progress(epochs, training.steps_per_epoch, title, done))
     # After Progress, whose line has no room for them; before all that read logs.
-    ours += [GradientNorms(), StopOnNonFiniteLoss()]
-    record = model.fit(
-        local_part(training),
-        epochs=epochs,
+    ours += [GradientNorms(), StopOnNonFiniteLoss(), history]
+    last = [_Write(checkpoint.stage(title), history, stopper)] if checkpoint else []
+    model.fit(
+        local_part(training, done),
+        initial_epoch=done,
+        epochs=limit,
         steps_per_epoch=training.steps_per_epoch,
         validation_data=None if validation is None else local_part(validation),
-        callbacks=[*ours, *(callbacks or [])],
+        callbacks=[*ours, *(callbacks or []), *last],
         verbose=0,
         shuffle=False,
     )
-    history = pd.DataFrame(record.history)
-    history.insert(0, "epoch", [epoch + 1 for epoch in record.epoch])
-    history["seconds"] = clock
-    best = stopper.best_epoch + 1 if stopper else len(history)
-    return FitResult(history, int(best))
+    return _result(history, stopper.best_epoch if stopper else None)
+
+
+class _Write(keras.callbacks.Callback):
+    """Writes a checkpoint after every epoch, when all other callbacks are done."""
+
+    def __init__(self, path: Path, history: History, stopper: EarlyStopping | None):
+        super().__init__()
+        self.path = path
+        self.history = history
+        self.stopper = stopper
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        rows = self.history.rows
+        TrainingState.of(self.model, rows, self.stopper).write(self.path)
+
+
+def _result(history: History, best_epoch: int | None) -> FitResult:
+    rows = history.rows
+    best = len(rows) if best_epoch is None else best_epoch + 1
+    return FitResult(pd.DataFrame(rows), int(best))

@@ -14,23 +14,28 @@ class Progress(keras.callbacks.Callback):
     log file, a new line every ten seconds and one at the end.
     """
 
-    def __init__(self, epochs: int, steps_per_epoch: int, title: str):
+    def __init__(
+        self, epochs: int, steps_per_epoch: int, title: str, epochs_done: int = 0
+    ):
         super().__init__()
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
+        self.first_step = epochs_done * steps_per_epoch
         self.title = title
         self.rewrites = sys.stdout.isatty() or "ipykernel" in sys.modules
         self.interval = 0.25 if self.rewrites else 10.0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self.steps = 0
+        self.steps = self.first_step
         self.values = ""
         self.width = 0
         self.shown = self.started = self.warm = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.steps += 1
-        if self.steps == 1:  # compiled the network, which says nothing of the rest
+        if (
+            self.steps == self.first_step + 1
+        ):  # compiled the network, which says nothing of the rest
             self.warm = time.perf_counter()
         if time.perf_counter() - self.shown >= self.interval:
             self._show()
@@ -48,7 +53,8 @@ class Progress(keras.callbacks.Callback):
 
     def _show(self, end: str = "") -> None:
         self.shown = time.perf_counter()
-        done, total = self.steps - 1, self.epochs * self.steps_per_epoch
+        done = self.steps - self.first_step - 1
+        total = self.epochs * self.steps_per_epoch
         pace = (self.shown - self.warm) / max(done, 1)  # seconds a step
         epoch = min(-(-self.steps // self.steps_per_epoch), self.epochs)
         clock = f"{max(total - self.steps, 0) * pace:.0f} s left"

@@ -1,9 +1,7 @@
 """TrialLog: what a search has done, on disk, so that it can go on."""
 
-import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -11,9 +9,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from filelock import FileLock, Timeout
+
+from keras_seq.files import replace_file
+from keras_seq.fingerprint import check_fingerprint, jsonable
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,9 @@ class TrialLog:
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "trials.jsonl"
-        _check_fingerprint(folder / "search.json", dict(fingerprint))
+        if self._path.exists() and not (folder / "search.json").exists():
+            raise ValueError(f"{folder} holds trials.jsonl but no search.json.")
+        check_fingerprint(folder / "search.json", fingerprint, "directory", "search")
         if self._path.exists():
             self.trials = _read_trials(self._path)
 
@@ -110,83 +111,12 @@ class TrialLog:
             os.fsync(file.fileno())
 
 
-def hash_data(data: Any) -> str:
-    """A digest of frames, arrays, lists and their nestings, in order."""
-    digest = hashlib.sha256()
-    _update(digest, data)
-    return digest.hexdigest()
-
-
-def jsonable(value: Any) -> Any:
-    """What stands in a fingerprint or log for a value that JSON does not have."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if callable(value):
-        return f"{value.__module__}.{value.__qualname__}"
-    return repr(value)
-
-
-def _update(digest: Any, data: Any) -> None:
-    if isinstance(data, pd.DataFrame | pd.Series):
-        hashes = pd.util.hash_pandas_object(data).to_numpy()
-        names = list(data.columns) if isinstance(data, pd.DataFrame) else data.name
-        digest.update(repr((type(data).__name__, names, len(data))).encode())
-        digest.update(hashes.tobytes())
-    elif isinstance(data, np.ndarray) and data.dtype != object:
-        digest.update(repr(("array", data.dtype.str, data.shape)).encode())
-        digest.update(np.ascontiguousarray(data).tobytes())
-    elif isinstance(data, list | tuple | np.ndarray):
-        digest.update(repr(("sequence", len(data))).encode())
-        for item in data:
-            _update(digest, item)
-    elif isinstance(data, Mapping):
-        _update(digest, [[name, data[name]] for name in data])
-    else:  # text, numbers, None
-        digest.update(repr(data).encode("utf-8", "surrogatepass") + b"\0")
-
-
-def _check_fingerprint(path: Path, fingerprint: dict[str, Any]) -> None:
-    """Writes the fingerprint of a new search, or compares it with the one there."""
-    fresh = json.loads(json.dumps(fingerprint, default=jsonable))
-    if not path.exists():
-        if path.with_name("trials.jsonl").exists():
-            raise ValueError(f"{path.parent} holds trials.jsonl but no search.json.")
-        _write_whole(path, json.dumps(fresh, indent=1))
-        return
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}.") from error
-    changes = list(_differences(stored, fresh))
-    if changes:
-        raise ValueError(
-            f"`directory` holds another search, {path.parent}: {'; '.join(changes)}. "
-            "Give another directory, or the same arguments to go on."
-        )
-
-
-def _differences(stored: Any, fresh: dict[str, Any]) -> Iterator[str]:
-    if not isinstance(stored, dict) or set(stored) != set(fresh):
-        yield "it was written by another version of keras_seq"
-        return
-    for name, value in fresh.items():
-        if isinstance(value, dict):
-            before = stored[name]
-            for key in sorted({*before, *value}):
-                was, now = (side.get(key, "absent") for side in (before, value))
-                if was != now:
-                    yield f"{name} {key!r} was {was!r} and is {now!r}"
-        elif name == "data" and stored[name] != value:
-            yield "the data differ"
-        elif stored[name] != value:
-            yield f"{name} was {stored[name]!r} and is {value!r}"
-
-
 def _read_trials(path: Path) -> list[Trial]:
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
-        _write_whole(path, whole.decode("utf-8"))
+        with replace_file(path) as file:
+            file.write(whole)
     trials: dict[int, Trial] = {}
     for number, line in enumerate(whole.splitlines(), start=1):
         try:
@@ -200,16 +130,3 @@ def _read_trials(path: Path) -> list[Trial]:
             )
         trials[trial.trial] = trial
     return list(trials.values())
-
-
-def _write_whole(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -16,12 +16,13 @@ from keras_seq.errors import (
     check_number,
     suggests_names,
 )
+from keras_seq.fingerprint import fingerprint_fit
 from keras_seq.tuning.executors import Borrowed, InProcess, Workers, open_executor
 from keras_seq.tuning.search_result import SearchResult, trials_frame
 from keras_seq.tuning.space import FunctionSpace, Space, make_space
 from keras_seq.tuning.suggester import Suggester
 from keras_seq.tuning.trial import Job, Outcome
-from keras_seq.tuning.trial_log import Trial, TrialLog, hash_data, hold_directory
+from keras_seq.tuning.trial_log import Trial, TrialLog, hold_directory
 
 _OBJECTIVES = {"TextClassifier": "log_loss", "Forecaster": "mase"}
 _LARGER_IS_BETTER = ("accuracy", "f1_macro", "f1_weighted", "f1", "roc_auc", "skill")
@@ -112,13 +113,11 @@ def tune(
     objective = _choose_objective(estimator, objective)
     maximize = objective in _LARGER_IS_BETTER
     fingerprint = {
-        "estimator": type(estimator).__name__,
-        "params": params,
+        **fingerprint_fit(estimator, data),
         "space": checked.describe(),
         "algorithm": algorithm,
         "objective": objective,
         "seed": seed,
-        "data": hash_data(data),
     }
     job = Job(estimator, data, objective)
     with hold_directory(directory):
