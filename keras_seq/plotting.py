@@ -218,14 +218,16 @@ def plot_trials(
 
 
 def as_numbers(values: pd.Series) -> pd.Series | None:
-    """An argument's values if they are numbers, NaN for None; else None."""
+    """An argument's values if they are numbers, NaN for None and "auto"; else None."""
+    # The estimator as it was may say "auto" where the search tries numbers.
+    values = values.mask(values.astype(object).eq("auto"))
     numbers = pd.to_numeric(values, errors="coerce")
     all_numbers = numbers.notna().any() and (numbers.notna() | values.isna()).all()
     return numbers if all_numbers else None
 
 
 def plot_arguments(
-    trials: pd.DataFrame, importance: pd.Series, *, name: str
+    trials: pd.DataFrame, importance: pd.Series, *, name: str, axes: Any = None
 ) -> "list[Axes]":
     """Draws the score of each trial against each argument that a search varied.
 
@@ -233,12 +235,13 @@ def plot_arguments(
         trials: `trials_` of a `SearchResult`; failed trials are left out.
         importance: Of each argument, most important first; NaN: not known.
         name: Name of the score.
+        axes: One Matplotlib axes per argument; None makes a figure.
 
     Returns:
         One axes per argument, in the order of `importance`.
 
     Raises:
-        ValueError: If no argument had more than one value.
+        ValueError: If no argument had more than one value, or the axes are not as many.
     """
     if importance.empty:
         raise ValueError(
@@ -246,7 +249,12 @@ def plot_arguments(
             f"more than one value. Received: {len(trials)} trials"
         )
     trials = trials[trials["score"].notna()]
-    panels = list(_new_axes(len(importance)))
+    panels = list(_new_axes(len(importance)) if axes is None else axes)
+    if len(panels) != len(importance):
+        raise ValueError(
+            f"`axes` must hold one axes per argument, {len(importance)}. "
+            f"Received: {len(panels)}"
+        )
     for ax, (argument, weight) in zip(panels, importance.items(), strict=True):
         values = trials[argument]
         shown = as_numbers(values)
