@@ -172,7 +172,8 @@ def test_a_search_saves_its_best_and_resumes(
     run(*arguments, 2)
     printed = capsys.readouterr().out
     assert printed.count("search 1/1: ") == printed.count("search 2/2: ") == 1
-    assert len((folder / "search" / "trials.jsonl").read_text().splitlines()) == 2
+    report = json.loads((folder / "best.search.json").read_text())
+    assert [trial["status"] for trial in report["trials"]] == ["completed"] * 2
     assert keras_seq.load(folder / "best.kseq").get_params()["units"] in (2, 3)
 
 

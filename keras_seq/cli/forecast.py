@@ -1,12 +1,13 @@
 """`keras-seq forecast`: forecast series of a long table."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from keras_seq.cli import options
-from keras_seq.cli.options import collect, parse_pairs
+from keras_seq.cli.options import collect
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,66 +152,46 @@ def evaluate(
     print(show_scores(scores, json))
 
 
-@app.command()
-def tune(
-    data: options.Data,
-    output: options.ModelOutput,
-    horizon: options.Horizon,
-    id_col: options.IdCol = "unique_id",
-    time_col: options.TimeCol = "ds",
-    target_col: options.TargetCol = "y",
-    vary: options.Vary = None,
-    algorithm: options.Algorithm = "bayesian",
-    objective: options.Objective = None,
-    max_trials: options.MaxTrials = 20,
-    max_seconds: options.MaxSeconds = None,
-    max_trial_seconds: options.MaxTrialSeconds = None,
-    max_trial_mb: options.MaxTrialMb = None,
-    executor: options.Executor = 1,
-    directory: options.Directory = None,
-    freq: options.Freq = None,
-    season_length: options.SeasonLength = None,
-    cell: options.Cell = None,
-    units: options.Units = None,
-    max_steps: options.MaxSteps = None,
-    seed: options.Seed = None,
-    settings: options.Settings = None,
-) -> None:
-    """Search arguments of the forecaster, and save the best model."""
-    from keras_seq.cli.searching import search_and_save
-    from keras_seq.cli.tables import check_folder
+_COLUMNS = {
+    "id_col": options.IdCol,
+    "time_col": options.TimeCol,
+    "target_col": options.TargetCol,
+}
+_ARGUMENTS = {
+    "horizon": options.Horizon,
+    "freq": options.Freq,
+    "season_length": options.SeasonLength,
+    "cell": options.Cell,
+    "units": options.Units,
+    "max_steps": options.MaxSteps,
+    "seed": options.Seed,
+}
 
-    check_folder(output)
-    arguments = collect(
-        settings,
-        horizon=horizon,
-        freq=freq,
-        season_length=season_length,
-        cell=cell,
-        units=units,
-        max_steps=max_steps,
-        seed=seed,
+
+@app.command()
+@options.accept(**options.SEARCH, **_COLUMNS, **_ARGUMENTS, settings=options.Settings)
+def tune(**given: Any) -> None:
+    """Search arguments of the forecaster, and save the best model."""
+    from keras_seq.cli.searching import plan_search, search_and_save
+
+    defaults = {"id_col": "unique_id", "time_col": "ds", "target_col": "y"}
+    plan = plan_search(given, defaults, _ARGUMENTS, required=["horizon"])
+    columns = (
+        plan.columns["id_col"],
+        plan.columns["time_col"],
+        plan.columns["target_col"],
     )
-    space = parse_pairs(vary, "--vary") or None
-    forecaster, frame = _prepare(data, (id_col, time_col, target_col), arguments)
-    search_and_save(
-        forecaster,
-        frame,
-        output=output,
-        space=space,
-        algorithm=algorithm,
-        objective=objective,
-        max_trials=max_trials,
-        max_seconds=max_seconds,
-        max_trial_seconds=max_trial_seconds,
-        max_trial_mb=max_trial_mb,
-        executor=executor,
-        directory=directory,
+    forecaster, frame = _prepare(
+        plan.data, columns, plan.arguments, plan.check_arguments
     )
+    search_and_save(forecaster, frame, plan=plan)
 
 
 def _prepare(
-    data: Path, columns: tuple[str, str, str], arguments: dict[str, Any]
+    data: Path,
+    columns: tuple[str, str, str],
+    arguments: dict[str, Any],
+    check: Callable[[type], None] | None = None,
 ) -> tuple["Forecaster", "pd.DataFrame"]:
     """Reads the table first: a wrong one is reported before the backend loads."""
     from keras_seq.cli.backend import import_backend
@@ -224,6 +205,8 @@ def _prepare(
     import_backend()
     from keras_seq import Forecaster
 
+    if check is not None:
+        check(Forecaster)
     names = {"id_col": id_col or None, "time_col": time_col, "target_col": target_col}
     return Forecaster(**{**arguments, **names}), frame
 

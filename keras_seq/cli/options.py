@@ -1,11 +1,15 @@
 """Options that several commands share, and how their values are read."""
 
 import ast
+import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+
+Command = TypeVar("Command", bound=Callable[..., None])
 
 Model = Annotated[Path, typer.Argument(help="A saved model.")]
 Data = Annotated[Path, typer.Argument(help="Table: .csv, .csv.gz or .parquet.")]
@@ -18,13 +22,32 @@ TableOutput = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print scores as JSON.")]
 
-TextCol = Annotated[str, typer.Option(help="Column with the texts.")]
-LabelCol = Annotated[str, typer.Option(help="Column with the labels.")]
-IdCol = Annotated[
-    str, typer.Option(help="Column with the series' names; '' if there is one series.")
+# The help names the defaults, since `tune` learns them only after its job file.
+TextCol = Annotated[
+    str,
+    typer.Option(help="Column with the texts; default: text.", show_default=False),
 ]
-TimeCol = Annotated[str, typer.Option(help="Column with stamps or whole numbers.")]
-TargetCol = Annotated[str, typer.Option(help="Column to forecast.")]
+LabelCol = Annotated[
+    str,
+    typer.Option(help="Column with the labels; default: label.", show_default=False),
+]
+IdCol = Annotated[
+    str,
+    typer.Option(
+        help="Column with the series' names, '' if there is one series; default: "
+        "unique_id.",
+        show_default=False,
+    ),
+]
+TimeCol = Annotated[
+    str,
+    typer.Option(
+        help="Column with stamps or whole numbers; default: ds.", show_default=False
+    ),
+]
+TargetCol = Annotated[
+    str, typer.Option(help="Column to forecast; default: y.", show_default=False)
+]
 
 Horizon = Annotated[int, typer.Option(help="Steps to forecast.")]
 Freq = Annotated[
@@ -45,31 +68,105 @@ Settings = Annotated[
     ),
 ]
 
-Vary = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=LIMITS",
-        help="Argument to search: [32, 64] chooses, (0.0, 0.5) or "
-        "(0.1, 10.0, 'log') is a range; repeatable. Default: units, layers, dropout, "
-        "clipping.",
-    ),
-]
-Algorithm = Annotated[str, typer.Option(help="bayesian or random.")]
-Objective = Annotated[str | None, typer.Option(help="Validation score to search by.")]
-MaxTrials = Annotated[int, typer.Option(help="Trials in all.")]
-MaxSeconds = Annotated[
-    float | None, typer.Option(help="No trial starts later than this.")
-]
-MaxTrialSeconds = Annotated[
-    float | None, typer.Option(help="A trial that takes longer is stopped.")
-]
-MaxTrialMb = Annotated[
-    float | None, typer.Option(help="A worker that takes more memory is stopped.")
-]
-Executor = Annotated[int, typer.Option(help="Number of worker processes.")]
-Directory = Annotated[
-    Path | None, typer.Option(help="Folder that makes the search resumable.")
-]
+
+def parse_executor(value: str) -> int | str:
+    """A number of worker processes, or `ray`."""
+    if value == "ray":
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise typer.BadParameter(
+            f"a number of worker processes or 'ray' is needed. Received: {value!r}"
+        ) from None
+
+
+SEARCH = {
+    "data": Annotated[
+        Path | None,
+        typer.Argument(help="Table: .csv, .csv.gz or .parquet."),
+    ],
+    "job": Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.yaml",
+            help="File with any of these settings; what is typed here wins over it.",
+        ),
+    ],
+    "output": ModelOutput,
+    "report": Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Where to write what was tried, with a figure (*.png) beside it; "
+            "default: OUTPUT with the suffix .search.json.",
+        ),
+    ],
+    "vary": Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=LIMITS",
+            help="Argument to search: [32, 64] chooses, (0.0, 0.5) or "
+            "(0.1, 10.0, 'log') is a range; repeatable. Default: what usually matters.",
+        ),
+    ],
+    "algorithm": Annotated[
+        str | None,
+        typer.Option(help="bayesian, random, hyperband or grid; default: bayesian."),
+    ],
+    "objective": Annotated[
+        str | None, typer.Option(help="Validation score to search by.")
+    ],
+    "max_trials": Annotated[
+        int | None, typer.Option(help="Trials in all; default: 20.")
+    ],
+    "max_seconds": Annotated[
+        float | None, typer.Option(help="No trial starts later than this.")
+    ],
+    "max_trial_seconds": Annotated[
+        float | None, typer.Option(help="A trial that takes longer is stopped.")
+    ],
+    "max_trial_mb": Annotated[
+        float | None, typer.Option(help="A worker that takes more memory is stopped.")
+    ],
+    "folds": Annotated[
+        int | None,
+        typer.Option(help="Validation parts that score a trial; default: 1."),
+    ],
+    "num_seeds": Annotated[
+        int | None, typer.Option(help="Seeds that score a trial; default: 1.")
+    ],
+    "executor": Annotated[
+        Any,
+        typer.Option(
+            parser=parse_executor,
+            metavar="N|ray",
+            help="Number of worker processes, or a Ray cluster; default: 1.",
+        ),
+    ],
+    "directory": Annotated[
+        Path | None, typer.Option(help="Folder that makes the search resumable.")
+    ],
+}
+
+
+def accept(**options: Any) -> Callable[[Command], Command]:
+    """Gives a command that takes `**given` these options; None: not given.
+
+    So two commands can share a list of options, which typer reads from signatures.
+    """
+    parameters = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=a
+        )
+        for name, a in options.items()
+    ]
+
+    def decorate(command: Command) -> Command:
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return command
+
+    return decorate
 
 
 def parse_pairs(pairs: list[str] | None, option: str) -> dict[str, Any]:

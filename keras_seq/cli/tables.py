@@ -83,12 +83,12 @@ def check_table_output(path: Path | None) -> None:
         check_folder(path)
 
 
-def check_folder(path: Path) -> None:
+def check_folder(path: Path, option: str = "--output") -> None:
     """Raises before the work begins if a file cannot be written there."""
     if not path.parent.is_dir():
-        raise ValueError(f"The folder of --output does not exist: {path.parent}")
+        raise ValueError(f"The folder of {option} does not exist: {path.parent}")
     if path.is_dir():
-        raise ValueError(f"--output is a folder: {path}")
+        raise ValueError(f"{option} is a folder: {path}")
 
 
 def write_table(frame: "pd.DataFrame", path: Path | None) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keras_seq.cli import options
-from keras_seq.cli.options import collect, parse_pairs
+from keras_seq.cli.options import collect
 
 if TYPE_CHECKING:
     from keras_seq import TextClassifier
@@ -86,50 +86,33 @@ def evaluate(
     print(show_scores(scores, json))
 
 
-@app.command()
-def tune(
-    data: options.Data,
-    output: options.ModelOutput,
-    text_col: options.TextCol = "text",
-    label_col: options.LabelCol = "label",
-    vary: options.Vary = None,
-    algorithm: options.Algorithm = "bayesian",
-    objective: options.Objective = None,
-    max_trials: options.MaxTrials = 20,
-    max_seconds: options.MaxSeconds = None,
-    max_trial_seconds: options.MaxTrialSeconds = None,
-    max_trial_mb: options.MaxTrialMb = None,
-    executor: options.Executor = 1,
-    directory: options.Directory = None,
-    cell: options.Cell = None,
-    units: options.Units = None,
-    epochs: options.Epochs = None,
-    seed: options.Seed = None,
-    settings: options.Settings = None,
-) -> None:
-    """Search arguments of the classifier, and save the best model."""
-    from keras_seq.cli.searching import search_and_save
-    from keras_seq.cli.tables import check_folder, read_texts
+_COLUMNS = {"text_col": options.TextCol, "label_col": options.LabelCol}
+_ARGUMENTS = {
+    "cell": options.Cell,
+    "units": options.Units,
+    "epochs": options.Epochs,
+    "seed": options.Seed,
+}
 
-    check_folder(output)
-    arguments = collect(settings, cell=cell, units=units, epochs=epochs, seed=seed)
-    space = parse_pairs(vary, "--vary") or None
-    frame = read_texts(data, text_col, label_col)
-    search_and_save(
-        _new_classifier(arguments),
-        list(frame[text_col]),
-        list(frame[label_col]),
-        output=output,
-        space=space,
-        algorithm=algorithm,
-        objective=objective,
-        max_trials=max_trials,
-        max_seconds=max_seconds,
-        max_trial_seconds=max_trial_seconds,
-        max_trial_mb=max_trial_mb,
-        executor=executor,
-        directory=directory,
-    )
+
+@app.command()
+@options.accept(**options.SEARCH, **_COLUMNS, **_ARGUMENTS, settings=options.Settings)
+def tune(**given: Any) -> None:
+    """Search arguments of the classifier, and save the best model."""
+    from keras_seq.cli.backend import import_backend
+    from keras_seq.cli.searching import plan_search, search_and_save
+    from keras_seq.cli.tables import read_texts
+
+    plan = plan_search(given, {"text_col": "text", "label_col": "label"}, _ARGUMENTS)
+    text_col, label_col = plan.columns["text_col"], plan.columns["label_col"]
+    frame = read_texts(plan.data, text_col, label_col)
+    import_backend()
+    from keras_seq import TextClassifier
+
+    plan.check_arguments(TextClassifier)
+    classifier = TextClassifier(**plan.arguments)
+    texts, labels = list(frame[text_col]), list(frame[label_col])
+    search_and_save(classifier, texts, labels, plan=plan)
 
 
 def _new_classifier(arguments: dict[str, Any]) -> "TextClassifier":
