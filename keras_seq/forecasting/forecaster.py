@@ -1,6 +1,6 @@
 """Forecaster: a long frame in, forecasts with intervals out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any, Self
 
@@ -24,7 +24,7 @@ from keras_seq.forecasting.frames import (
     join_actuals,
     level_quantiles,
 )
-from keras_seq.forecasting.panel import Columns, Panel, make_panel
+from keras_seq.forecasting.panel import Columns, Panel, cut_frame, make_panel
 from keras_seq.forecasting.scores import score, seasonal_naive
 from keras_seq.forecasting.windows import (
     Split,
@@ -477,6 +477,30 @@ class Forecaster(SequenceEstimator):
             self, self._panel(df), num_windows, step_size, refit, verbose
         )
         return self._columns.rename(frame)
+
+    def split_folds(
+        self, count: int, df: pd.DataFrame | pd.Series
+    ) -> Iterator[tuple[tuple[pd.DataFrame], dict[str, Any]]]:
+        """Rolling origins, one horizon apart: what `fit` takes for each.
+
+        Of each frame `fit` itself holds the end back for validation. The last frame
+        is the whole of `df`.
+
+        Args:
+            count: Number of origins.
+            df: Long frame, as in `fit`.
+        """
+        panel = self._panel(df)
+        ends = panel.end - self.horizon * np.arange(count - 1, -1, -1)
+        if panel.until(max(int(ends[0]), 0)).lengths.max(initial=0) <= 2 * self.horizon:
+            raise ValueError(
+                f"`folds` must leave a series of more than two horizons before the "
+                f"first origin. Received: folds={count}, horizon={self.horizon}, and "
+                f"data that span {panel.end} steps"
+            )
+        for end in ends:
+            last = panel.grid.stamps(int(end) - 1, 1)[0]
+            yield (cut_frame(df, self._columns, last),), {}
 
     def plot(
         self,

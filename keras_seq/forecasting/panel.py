@@ -205,6 +205,12 @@ def make_panel(
     return Panel(ids, offsets, values, first, grid)
 
 
+def cut_frame(frame: pd.DataFrame | pd.Series, columns: Columns, last: Any) -> Any:
+    """The rows of a long frame that lie no later than a stamp."""
+    frame = _as_frame(frame, columns)
+    return frame[_check_time(frame[columns.time], columns.time) <= last]
+
+
 def _as_frame(frame: Any, columns: Columns) -> pd.DataFrame:
     if isinstance(frame, pd.Series):
         name = "series" if frame.name is None else frame.name

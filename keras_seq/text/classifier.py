@@ -1,6 +1,6 @@
 """TextClassifier: raw strings in, labels out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any, Self
 
@@ -26,7 +26,12 @@ from keras_seq.text.batches import (
     validation_batches,
 )
 from keras_seq.text.builder import build_text_classifier
-from keras_seq.text.corpus import Corpus, check_pairs, split_stratified
+from keras_seq.text.corpus import (
+    Corpus,
+    check_pairs,
+    split_stratified,
+    stratified_folds,
+)
 from keras_seq.text.labels import encode_labels, learn_classes
 from keras_seq.text.preprocessing import TextPreprocessor
 from keras_seq.text.scores import classification_scores, verdict
@@ -430,6 +435,24 @@ class TextClassifier(SequenceEstimator):
             baselines["tfidf_logreg"] = {**stored, "on": "validation"}
         own = scores(self._probabilities(texts))
         return {**own, "n": count, "baselines": baselines}
+
+    def split_folds(
+        self, count: int, texts: Sequence[str], labels: Sequence[Any]
+    ) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """Stratified folds: what `fit` takes for each, and its `validation_data`.
+
+        Args:
+            count: Number of folds.
+            texts: Strings; copies of one go to one fold.
+            labels: Their labels.
+        """
+        strings, values = check_pairs(texts, labels)
+        for rows in stratified_folds(strings, values, count, self.seed):
+            kept, held = (
+                ([strings[row] for row in part], [values[row] for row in part])
+                for part in rows
+            )
+            yield kept, {"validation_data": held}
 
     def plot(
         self,

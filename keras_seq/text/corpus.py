@@ -1,14 +1,14 @@
 """Corpus: texts with their class ids and weights."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from keras_seq.text.labels import check_labels
+from keras_seq.text.labels import check_labels, encode_labels, learn_classes
 from keras_seq.text.texts import check_texts
 from keras_seq.training.runtime import derive_seed
 
@@ -85,3 +85,33 @@ def split_stratified(
     )
     held = np.isin(text_id, drawn)
     return corpus.take(np.flatnonzero(~held)), corpus.take(np.flatnonzero(held))
+
+
+def stratified_folds(
+    texts: list[str], values: list[Any], count: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Row numbers to train and to validate on, fold by fold; copies stay together.
+
+    Args:
+        texts: Strings.
+        values: Their labels.
+        count: Number of folds.
+        seed: Of the drawing.
+
+    Raises:
+        ValueError: If a class has fewer distinct texts than there are folds.
+    """
+    text_id, _ = pd.factorize(np.array(texts, dtype=object))
+    classes = learn_classes(values)
+    targets = encode_labels(values, classes)
+    distinct = pd.Series(text_id).groupby(targets).nunique().to_numpy()
+    if distinct.min() < count:
+        scarce = classes[distinct.argmin()].item()
+        raise ValueError(
+            "`folds` must not exceed the number of distinct texts of any class. "
+            f"Received: folds={count}, and {distinct.min()} of class {scarce!r}"
+        )
+    folds = StratifiedGroupKFold(
+        count, shuffle=True, random_state=derive_seed(seed, "folds")
+    )
+    yield from folds.split(texts, targets, text_id)

@@ -6,9 +6,9 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
@@ -24,12 +24,14 @@ from typing import Any, Self
 import cloudpickle
 import psutil
 
-from keras_seq.tuning.trial import Job, Outcome, run_stored_trial
+from keras_seq.files import replace_file
+from keras_seq.tuning.trial import Job, Outcome, Task, run_stored
 
 _POLL = 0.1  # seconds between two looks at a trial's time and memory
 _GROWTH = 500 * 2**20  # bytes that a worker may gain before another takes its place
 _FREE = 0.9  # the part of the free memory that workers may take together
-_SUBMISSIONS = 3  # of one trial to a pool that breaks
+_SUBMISSIONS = 3  # of one task to a pool that breaks
+_ATTEMPTS = 2  # at a task whose process dies, for no fault of its own perhaps
 
 
 class InProcess:
@@ -46,23 +48,22 @@ class InProcess:
     def __exit__(self, *_: Any) -> None:
         pass
 
-    def submit(self, params: dict[str, Any]) -> "Future[Outcome]":
+    def submit(self, task: Task) -> "Future[Outcome]":
         future: Future[Outcome] = Future()
-        future.set_result(self._job.run_trial(params))
+        future.set_result(self._job.run(task))
         return future
 
 
 class _JobFile:
-    """The job in a temporary folder: data go to disk once, not with every trial."""
+    """The job in the search's folder: data go to disk once, not with every trial."""
 
-    def __init__(self, job: Job):
-        self._folder = tempfile.TemporaryDirectory(prefix="keras-seq-search-")
-        self.path = str(Path(self._folder.name) / "job.pickle")
-        with open(self.path, "wb") as file:
+    def __init__(self, job: Job, folder: Path):
+        self.path = str(folder.absolute() / "job.pickle")
+        with replace_file(self.path) as file:
             cloudpickle.dump(job, file)
 
     def remove(self) -> None:
-        self._folder.cleanup()
+        Path(self.path).unlink(missing_ok=True)
 
 
 class Borrowed:
@@ -72,12 +73,13 @@ class Borrowed:
     processes never works again once it broke, so another takes its place.
 
     Args:
-        job: What all trials share. Its file must be readable where trials run.
+        job: What all trials share.
+        folder: For its file, which must be readable where trials run.
         executor: Like those of `concurrent.futures`.
     """
 
-    def __init__(self, job: Job, executor: Executor):
-        self._file = _JobFile(job)
+    def __init__(self, job: Job, folder: Path, executor: Executor):
+        self._file = _JobFile(job, folder)
         self._executor = executor
         self._replacements: list[Executor] = []
         self._lock = threading.Lock()
@@ -91,14 +93,12 @@ class Borrowed:
             executor.shutdown(cancel_futures=True)
         self._file.remove()
 
-    def submit(self, params: dict[str, Any]) -> "Future[Outcome]":
+    def submit(self, task: Task) -> "Future[Outcome]":
         result: Future[Outcome] = Future()
-        self._submit(params, result, _SUBMISSIONS)
+        self._submit(task, result, _SUBMISSIONS)
         return result
 
-    def _submit(
-        self, params: dict[str, Any], result: "Future[Outcome]", left: int
-    ) -> None:
+    def _submit(self, task: Task, result: "Future[Outcome]", left: int) -> None:
         started, executor = time.perf_counter(), self._executor
 
         def finish(inner: "Future[Outcome]") -> None:
@@ -112,16 +112,14 @@ class Borrowed:
                 result.set_exception(error)
             elif left > 1:
                 self._replace(executor)
-                self._submit(params, result, left - 1)
+                self._submit(task, result, left - 1)
             else:
                 message = f"WorkerDied: the pool broke {_SUBMISSIONS} times: {error}"
                 seconds = round(time.perf_counter() - started, 3)
                 result.set_result(Outcome(None, message, seconds))
 
         try:
-            executor.submit(
-                run_stored_trial, self._file.path, params
-            ).add_done_callback(finish)
+            executor.submit(run_stored, self._file.path, task).add_done_callback(finish)
         except BrokenExecutor as error:  # it broke after the search last looked
             broken: Future[Outcome] = Future()
             broken.set_exception(error)
@@ -139,11 +137,14 @@ class Borrowed:
 class Workers:
     """Runs trials in processes that are used again, and replaced after a failure.
 
-    A process that dies, runs too long or takes too much memory costs its trial and
-    nothing else. Each has its share of the cores and GPUs to itself.
+    A process that runs too long or takes too much memory costs its trial and nothing
+    else. One that dies is replaced, and its trial goes on from its checkpoint; where
+    it dies again the trial has failed. Each has its share of the cores and GPUs to
+    itself.
 
     Args:
         job: What all trials share.
+        folder: For its file.
         slots: Number of processes.
         trial_seconds: Limit of a trial, without the start of its process; None: none.
         trial_mb: Limit of a process's resident memory, in MB; None: its share of nine
@@ -153,12 +154,13 @@ class Workers:
     def __init__(
         self,
         job: Job,
+        folder: Path,
         slots: int,
         trial_seconds: float | None = None,
         trial_mb: float | None = None,
     ):
         self.slots = slots
-        self._file = _JobFile(job)
+        self._file = _JobFile(job, folder)
         if trial_mb is None:
             trial_mb = _FREE * psutil.virtual_memory().available / slots / 1e6
         self._workers = [
@@ -181,26 +183,35 @@ class Workers:
         self._threads.shutdown()
         self._file.remove()
 
-    def submit(self, params: dict[str, Any]) -> "Future[Outcome]":
-        return self._threads.submit(self._run, params)
+    def submit(self, task: Task) -> "Future[Outcome]":
+        return self._threads.submit(self._run, task)
 
-    def _run(self, params: dict[str, Any]) -> Outcome:
+    def _run(self, task: Task) -> Outcome:
         worker = self._idle.get()
         try:
-            return worker.run(params)
+            return worker.run(task)
         finally:
             self._idle.put(worker)
 
 
 def open_executor(
-    job: Job, executor: Any, trial_seconds: float | None, trial_mb: float | None
-) -> InProcess | Borrowed | Workers:
-    """What `tune` means by its `executor`: None, a number, or one of the caller's."""
+    job: Job,
+    folder: Path,
+    executor: Any,
+    resources: Mapping[str, float] | None,
+    trial_seconds: float | None,
+    trial_mb: float | None,
+) -> Any:
+    """What `tune` means by its `executor`: None, a number, "ray", or the caller's."""
     if executor is None:
         return InProcess(job)
+    if executor == "ray":
+        from keras_seq.tuning.ray_cluster import RayTrials
+
+        return RayTrials(job, resources=resources, trial_seconds=trial_seconds)
     if hasattr(executor, "submit"):
-        return Borrowed(job, executor)
-    return Workers(job, int(executor), trial_seconds, trial_mb)
+        return Borrowed(job, folder, executor)
+    return Workers(job, folder, int(executor), trial_seconds, trial_mb)
 
 
 class _Worker:
@@ -222,28 +233,38 @@ class _Worker:
         self._lock = threading.Lock()  # no process may start once it was closed
         self._closed = False
 
-    def run(self, params: dict[str, Any]) -> Outcome:
-        process = self._process or self._start()
+    def run(self, task: Task) -> Outcome:
         started = time.perf_counter()
+        for _ in range(_ATTEMPTS):
+            outcome, limit, death = self._try(task)
+            if outcome is not None:
+                return outcome
+            if limit:
+                break
+        seconds = round(time.perf_counter() - started, 3)
+        return Outcome(None, limit or f"WorkerDied: {death}", seconds)
+
+    def _try(self, task: Task) -> tuple[Outcome | None, str, str]:
+        """The outcome; else the limit that was broken, or how the process died."""
+        process = self._process or self._start()
         ended = threading.Event()
         reason: list[str] = []  # why the watcher killed the process
         watcher = threading.Thread(target=self._watch, args=(process, ended, reason))
         watcher.start()
         try:
-            self._send(process, params)
+            self._send(process, task)
             answer = self._receive(process)
         finally:
             ended.set()
             watcher.join()
         if answer is None:
             self.stop()
-            message = "".join(reason) or _describe_death(process.returncode)
-            return Outcome(None, message, round(time.perf_counter() - started, 3))
+            return None, "".join(reason), _describe_death(process.returncode)
         outcome, error = answer
         if error is not None:
             raise error
         self._replace_if_grown(process)
-        return outcome
+        return outcome, "", ""
 
     def close(self) -> None:
         """Kills the process, in the midst of a trial or not; none starts again."""
@@ -355,10 +376,10 @@ def _resident(process: "subprocess.Popen[bytes]") -> int:
 
 def _describe_death(code: int) -> str:
     if code >= 0:
-        return f"WorkerDied: its process ended with exit code {code}"
+        return f"its process ended with exit code {code}"
     name = signal.Signals(-code).name
     hint = ", as Linux does where memory runs out" if name == "SIGKILL" else ""
-    return f"WorkerDied: its process was killed by {name}{hint}"
+    return f"its process was killed by {name}{hint}"
 
 
 def _cores() -> list[Any]:

@@ -25,10 +25,14 @@ class SearchResult:
         best_score_: Score of the best trial on its validation part. It was chosen
             from many, so it flatters: judge `best_estimator_` on other data.
         trials_: DataFrame, one row per trial: `trial`, one column per argument,
-            `score`, `status` (`"completed"` or `"failed"`), `seconds`, `message`,
-            and one column `val_*` per score of the validation part.
+            `score`, `status` (`"completed"` or `"failed"`), `part` (share of its whole
+            training that it had), `seconds`, `message`, and one column `val_*` per
+            score of the validation part.
         objective: Name of the score.
         maximize: Whether larger is better.
+        candidates_: DataFrame, the best trials and trial 0 over several seeds, best
+            first: `trial`, their arguments, `mean`, `std`, one column `seed_*` per
+            seed. None with `num_seeds=1`, or where the time ran out.
     """
 
     best_estimator_: Any
@@ -37,11 +41,27 @@ class SearchResult:
     trials_: pd.DataFrame
     objective: str
     maximize: bool
+    candidates_: pd.DataFrame | None = None
 
     @property
     def default_score_(self) -> float:
-        """Score of trial 0, the estimator as it was passed in; NaN if it failed."""
-        return float(self.trials_.loc[self.trials_["trial"] == 0, "score"].iloc[0])
+        """Score of trial 0, the estimator as it was passed in; NaN if it failed.
+
+        The mean over seeds where `best_score_` is one.
+        """
+        frame, name = self.trials_, "score"
+        if self.candidates_ is not None:
+            frame, name = self.candidates_, "mean"
+        own = frame.loc[frame["trial"] == 0, name]
+        return float(own.iloc[0]) if len(own) else float("nan")
+
+    @property
+    def seed_scores_(self) -> pd.DataFrame:
+        """Scores of the candidates, a row for each, a column for each seed."""
+        if self.candidates_ is None:
+            raise ValueError("The search was run with num_seeds=1: there is one seed.")
+        table = self.candidates_.set_index("trial")
+        return table[[name for name in table if str(name).startswith("seed_")]]
 
     @property
     def importance_(self) -> pd.Series:
@@ -111,10 +131,11 @@ def trials_frame(trials: list[Trial]) -> pd.DataFrame:
             "trial": trial.trial,
             **trial.params,
             "score": trial.score,
-            "status": "failed" if trial.score is None else "completed",
+            "status": "failed" if trial.failed else "completed",
+            "part": trial.part,
             "seconds": trial.seconds,
-            "message": trial.message,
-            **{f"val_{name}": value for name, value in trial.validation.items()},
+            "message": trial.last.message,
+            **{f"val_{name}": value for name, value in trial.last.validation.items()},
         }
         for trial in trials
     ]

@@ -19,12 +19,6 @@ _CLIP = "clipping"  # the search's own variable: which of several clips is on
 _GRID_POINTS = 5
 _QUIET_CALLS = 30
 
-_DEFAULT: dict[str, Any] = {
-    "units": [32, 64, 128],
-    "num_layers": [1, 2],
-    "dropout": (0.0, 0.6),
-    "global_clipnorm": (0.1, 10.0, "log"),
-}
 # What would change the question instead of the answer.
 _FIXED = {
     "seed": "a search over seeds picks luck",
@@ -98,17 +92,14 @@ class Space:
 
     Args:
         space: `{argument: limits}`: a list holds the values to choose from; a tuple
-            `(low, high)` or `(low, high, "log")` is a range. None: units, layers,
-            dropout and clipping.
+            `(low, high)` or `(low, high, "log")` is a range.
         params: The estimator's own arguments.
 
     Raises:
         ValueError: If a name is no argument of the estimator, or limits make no sense.
     """
 
-    def __init__(self, space: Mapping[str, Any] | None, params: Mapping[str, Any]):
-        if space is None:
-            space = {name: _DEFAULT[name] for name in _DEFAULT if name in params}
+    def __init__(self, space: Mapping[str, Any], params: Mapping[str, Any]):
         if not isinstance(space, Mapping) or not space:
             raise ValueError(
                 "`space` must be a dict of at least one argument and its limits, such "
@@ -273,7 +264,7 @@ class FunctionSpace:
 
 
 def make_space(space: Any, params: Mapping[str, Any]) -> Space | FunctionSpace:
-    """The checked space from what `tune` takes: a dict, a function, or None."""
+    """The checked space from what `tune` takes: a dict or a function."""
     return FunctionSpace(space, params) if callable(space) else Space(space, params)
 
 

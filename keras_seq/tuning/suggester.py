@@ -14,6 +14,8 @@ from keras_seq.training.runtime import derive_seed
 from keras_seq.tuning.space import FunctionSpace, Space
 
 _MANY = 2**31  # keras-tuner gives up after three failures in a row; a search goes on
+# Keras-tuner begins with three for each argument, which may be a whole search.
+_MOST_RANDOM = 10
 
 
 class _Replaying:
@@ -56,9 +58,9 @@ class Suggester:
 
     Args:
         space: What to vary.
-        algorithm: `"random"`; `"bayesian"` (a Gaussian process; Snoek et al. 2012),
-            which begins with three random trials per argument; `"grid"`, all
-            combinations in order.
+        algorithm: `"random"`, `"hyperband"` (the same); `"bayesian"` (a Gaussian
+            process; Snoek et al. 2012), which begins with three random trials per
+            argument, at most ten; `"grid"`, all combinations in order.
         maximize: Whether larger scores are better.
         seed: Root of all suggestions.
     """
@@ -69,20 +71,25 @@ class Suggester:
         self.space = space
         self.seed = seed
         self._grid = space.grid() if algorithm == "grid" else None
-        kinds: dict[str, list[Any]] = {
-            "bayesian": [_BayesianOracle, _RandomOracle],
-            "random": [_RandomOracle],
+        hyperparameters = space.hyperparameters()
+        first = min(3 * len(hyperparameters.space), _MOST_RANDOM)
+        random: tuple[Any, dict[str, Any]] = (_RandomOracle, {})
+        kinds: dict[str, list[tuple[Any, dict[str, Any]]]] = {
+            "bayesian": [(_BayesianOracle, {"num_initial_points": first}), random],
+            "random": [random],
+            "hyperband": [random],
         }
         self._oracles: list[Any] = [
             kind(
                 objective=keras_tuner.Objective("score", "max" if maximize else "min"),
                 max_trials=None,
-                hyperparameters=space.hyperparameters(),
+                hyperparameters=hyperparameters,
                 allow_new_entries=False,
                 max_consecutive_failed_trials=_MANY,
                 seed=1,
+                **more,
             )
-            for kind in kinds.get(algorithm, [])
+            for kind, more in kinds.get(algorithm, [])
         ]
         for oracle in self._oracles:
             oracle.verbose = 0

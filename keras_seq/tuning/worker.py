@@ -16,8 +16,8 @@ from keras_seq.tuning.trial import load_job
 def main() -> None:
     """Reads pickles from the standard input and answers on the standard output.
 
-    The first is the path of the job, answered once it is loaded; then the arguments
-    of a trial at a time, answered by `(outcome, None)` or `(None, error)`.
+    The first is the path of the job, answered once it is loaded; then a task at a
+    time, answered by `(outcome, None)` or `(None, error)`.
     """
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a trial prints must not get among the answers
@@ -30,9 +30,9 @@ def main() -> None:
     while True:
         cloudpickle.dump(answer, answers)
         answers.flush()
-        params = requests.get()
+        task = requests.get()
         try:
-            answer = (job.run_trial(params), None)
+            answer = (job.run(task), None)
         except Exception as error:
             error.add_note(f"In a worker process:\n{traceback.format_exc()}")
             answer = (None, _sendable(error))

@@ -44,6 +44,61 @@ class Fake(BaseEstimator):
         return self
 
 
+class Epochs(Fake):
+    """Trains for nine epochs, each of which it notes; the loss falls in each.
+
+    Tells its trial by `dropout`; the seed moves the loss a little.
+    """
+
+    trained: ClassVar[list[tuple[float, int, int]]] = []  # dropout, seed, epoch
+    crash: ClassVar[set[tuple[float, int]]] = set()  # dropout, epoch: once each
+
+    def fit(self, data: Any, verbose: int | str = 1, checkpoint: Any = None) -> Self:
+        file = checkpoint.folder / "epochs" if checkpoint else None
+        done = len(file.read_text()) if file and file.exists() else 0
+        limit = checkpoint.pause(9) if checkpoint else 9
+        for epoch in range(done, limit):
+            if (self.dropout, epoch) in self.crash:
+                self.crash.discard((self.dropout, epoch))
+                raise KeyboardInterrupt
+            self.trained.append((self.dropout, self.seed, epoch))
+            if file:
+                file.write_text("x" * (epoch + 1))
+        # Seed 1 is kinder to small rates than to large ones.
+        luck = self.seed * (self.dropout - 0.3)
+        loss = abs(self.dropout - 0.3) + luck + 1 / limit
+        self.validation_ = {"loss": loss, "rows": float(len(data))}
+        return self
+
+    def split_folds(self, count: int, data: Any) -> Any:
+        for fold in range(count):
+            yield (data[: len(data) - fold],), {}
+
+
+class Steady(BaseEstimator):
+    """Takes a while for each epoch, which it notes in a file."""
+
+    def __init__(
+        self, *, units: int = 1, dropout: float = 0.0, refit_full: bool = True
+    ):
+        self.units = units
+        self.dropout = dropout
+        self.refit_full = refit_full
+
+    def fit(self, data: Any, verbose: int | str = 1, checkpoint: Any = None) -> Self:
+        done = checkpoint.folder / "done"
+        epoch = int(done.read_text()) if done.exists() else 0
+        while epoch < checkpoint.pause(9):
+            time.sleep(0.05)
+            with open(os.environ["STEADY_NOTES"], "a") as notes:
+                notes.write("one more epoch\n")
+            epoch += 1
+            (checkpoint.folder / "next").write_text(str(epoch))
+            os.replace(checkpoint.folder / "next", done)
+        self.validation_ = {"loss": abs(self.dropout - 0.3) + 1 / epoch}
+        return self
+
+
 class Odd(BaseEstimator):
     """Does in `fit` what `kind` says; tells the process and cores it ran on."""
 
@@ -64,7 +119,11 @@ class Odd(BaseEstimator):
 
     def fit(self, data: Any, verbose: int | str = 1) -> Self:
         kind = self.kind
-        if kind == "killed":
+        if kind.startswith("once:"):  # is killed, the first time
+            if not os.path.exists(kind[5:]):
+                open(kind[5:], "w").close()
+                os.kill(os.getpid(), signal.SIGKILL)
+        elif kind == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         elif kind == "exits":
             os._exit(3)

@@ -51,15 +51,6 @@ def test_one_clip_switches_the_others_off() -> None:
     assert all(d["global_clipnorm"] is None and d["clipvalue"] > 0 for d in drawn)
 
 
-def test_the_default_space_varies_what_the_estimator_has() -> None:
-    assert Space(None, OWN).names == [
-        "units",
-        "dropout",
-        "global_clipnorm",
-        "clipvalue",
-    ]
-
-
 @pytest.mark.parametrize(
     ("own", "inside"),
     [

@@ -172,7 +172,8 @@ def test_a_line_cut_short_by_a_crash_runs_again(tmp_path: Path) -> None:
     assert len(Fake.fits) == 1 + 1
     assert again.trials_["score"].tolist() == whole.trials_["score"].tolist()
     lines = log.read_text().splitlines()
-    assert [json.loads(line)["trial"] for line in lines] == [0, 1, 2, 3]
+    events = [(e["event"], e["trial"]) for e in map(json.loads, lines)]
+    assert events == [(kind, n) for n in range(4) for kind in ("begin", "end")]
 
 
 def test_types_survive_the_log(tmp_path: Path) -> None:
@@ -213,7 +214,8 @@ def test_a_trial_that_is_missing_runs_again(tmp_path: Path) -> None:
     whole = _search(tmp_path, max_trials=4)
     log = tmp_path / "trials.jsonl"
     lines = log.read_text().splitlines(keepends=True)
-    log.write_text(lines[0] + lines[3] + lines[1])
+    # Trials 0, 3 and 1 have ended, 2 has begun, and never ended.
+    log.write_text("".join(lines[i] for i in (0, 1, 2, 4, 6, 7, 3)))
     Fake.fits = []
     again = _search(tmp_path, max_trials=4)
     assert len(Fake.fits) == 1 + 1
@@ -224,12 +226,15 @@ def test_a_damaged_log_is_refused(tmp_path: Path) -> None:
     _search(tmp_path, max_trials=3)
     log = tmp_path / "trials.jsonl"
     lines = log.read_text().splitlines(keepends=True)
-    log.write_text(lines[0] + "not json\n")
-    with pytest.raises(ValueError, match="line 2 is damaged"):
-        _search(tmp_path)
-    log.write_text(lines[0] + lines[2] + lines[2])
-    with pytest.raises(ValueError, match="line 3 is trial 2 once more"):
-        _search(tmp_path)
+    for wrong, message in (
+        ([lines[0], "not json\n"], "line 2 is damaged"),
+        ([*lines[:2], lines[1]], "line 3 is damaged: .*trial 0 ended once more"),
+        ([*lines[:2], lines[0]], "line 3 is damaged: .*trial 0 began once more"),
+        ([lines[0], lines[3]], "line 2 is damaged: KeyError"),
+    ):
+        log.write_text("".join(wrong))
+        with pytest.raises(ValueError, match=message):
+            _search(tmp_path)
 
 
 def test_a_lost_trial_is_recorded_and_the_search_goes_on(tmp_path: Path) -> None:
@@ -263,7 +268,8 @@ def test_other_errors_stop_at_once(tmp_path: Path, error: Exception) -> None:
     with pytest.raises(type(error), match=str(error)):
         _search(tmp_path)
     assert len(Fake.fits) == 3
-    assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == 2
+    log = (tmp_path / "trials.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in log].count("end") == 2
 
 
 def test_time_ends_a_search_after_one_trial_at_least() -> None:
@@ -279,10 +285,16 @@ def test_progress_names_the_trial_the_best_and_the_time_left(
     assert first.startswith(start)
     assert second.startswith("search 2/2: trial 1, loss")
     assert second.endswith("0 s left")
+    assert last == "search: NOTHING BEAT the estimator as it was, with loss 0.8"
+    assert result.default_score_ == 0.8
+
+
+def test_the_end_says_by_how_much_the_search_won(capsys: Any) -> None:
+    result = _search(verbose=1)
+    last = capsys.readouterr().out.splitlines()[-1]
     best = result.trials_["score"].idxmin()
     start = f"search: trial {best} is best with loss {result.best_score_:.4g}, the "
-    assert last.startswith(start + "estimator as it was had 0.8.")
-    assert result.default_score_ == 0.8
+    assert best and last.startswith(start + "estimator as it was had 0.8.")
 
 
 def test_plot_shows_the_running_best() -> None:
@@ -320,10 +332,14 @@ def test_importance_and_plot_tell_what_the_score_depends_on() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"algorithm": "hyperband"}, ValueError, "'hyperband'` is not available"),
+        ({"algorithm": "hyperband"}, ValueError, "whose `fit` takes `checkpoint`"),
         ({"algorithm": "bayesain"}, ValueError, "Did you mean 'bayesian'"),
         ({"executor": 0}, ValueError, "executor=0"),
-        ({"executor": "ray"}, ValueError, "executor='ray'"),
+        ({"executor": "rya"}, ValueError, "executor='rya'"),
+        ({"resources": {"num_cpus": 1}}, ValueError, "give executor='ray'"),
+        ({"folds": 0}, ValueError, "folds=0"),
+        ({"folds": 2}, ValueError, "needs an estimator that has `split_folds`"),
+        ({"num_seeds": 0}, ValueError, "num_seeds=0"),
         ({"max_trial_seconds": 0}, ValueError, "max_trial_seconds=0"),
         ({"max_trial_mb": -1}, ValueError, "max_trial_mb=-1"),
         ({"max_trials": 0}, ValueError, "max_trials=0"),

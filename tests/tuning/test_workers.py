@@ -17,7 +17,7 @@ import pytest
 
 from keras_seq import tune
 from keras_seq.tuning.executors import _share
-from keras_seq.tuning.trial_log import hold_directory
+from keras_seq.tuning.trial_log import open_folder
 from tests.tuning.fake import Fake, Odd
 
 DATA = pd.DataFrame({"y": [1.0, 2.0]})
@@ -60,6 +60,13 @@ def test_what_goes_wrong_costs_one_trial_each() -> None:
     assert failures["greedy"] == "MemoryLimit: more than 1000 MB"
     assert failures["lost"] == "FloatingPointError: the loss became nan"
     assert len(failures) == 4
+
+
+def test_a_trial_whose_process_was_killed_runs_again(tmp_path: Path) -> None:
+    kinds = [f"once:{tmp_path / 'killed'}", "well"]
+    table = _search(space={"kind": kinds}).trials_
+    assert table["status"].eq("completed").all()
+    assert (tmp_path / "killed").exists()
 
 
 def test_a_trial_without_end_is_stopped() -> None:
@@ -180,7 +187,7 @@ def test_what_cannot_be_loaded_is_said() -> None:
 
 
 def test_one_search_at_a_time_uses_a_directory(tmp_path: Path) -> None:
-    with hold_directory(tmp_path):
+    with open_folder(tmp_path):
         with pytest.raises(RuntimeError, match="Another search is running"):
             _search(space={"units": [32]}, directory=tmp_path)
     _search(space={"units": [32]}, directory=tmp_path)
@@ -200,12 +207,12 @@ tune(
 """
 
 
-def _start_search(directory: Path, kind: str) -> "subprocess.Popen[str]":
+def _start(script: str, *arguments: str, **more: str) -> "subprocess.Popen[str]":
     root = Path(__file__).parents[2]
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(directory), kind],
+        [sys.executable, "-c", script, *arguments],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": str(root), **more},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -213,43 +220,87 @@ def _start_search(directory: Path, kind: str) -> "subprocess.Popen[str]":
 
 def _read_log(directory: Path) -> list[dict[str, Any]]:
     """The trials that are whole in the log, without what differs from run to run."""
-    lines = (directory / "trials.jsonl").read_text().splitlines(keepends=True)
-    trials = [json.loads(line) for line in lines if line.endswith("\n")]
-    return [{k: t[k] for k in ("trial", "params", "score", "message")} for t in trials]
+    log = directory / "trials.jsonl"
+    lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+    events = [json.loads(line) for line in lines if line.endswith("\n")]
+    kept = ("event", "trial", "params", "score", "message", "part", "seed")
+    return [{k: e[k] for k in kept if k in e} for e in events]
+
+
+KILLED = """
+import sys
+import pandas as pd
+from keras_seq import Forecaster, datasets, tune
+from tests.tuning.fake import Steady
+kind, directory, algorithm = sys.argv[1:]
+if kind == "real":
+    frame = datasets.load_aus_retail()
+    frame = frame[frame["unique_id"].isin(frame["unique_id"].unique()[:3])]
+    estimator = Forecaster(horizon=6, units=4, max_steps=200, dropout=0.1)
+    space = {"units": [4, 8, 12], "learning_rate": (1e-3, 1e-2, "log")}
+    settings = {"max_trials": 6}
+else:
+    frame, estimator = pd.DataFrame({"y": [1.0, 2.0]}), Steady()
+    space = {"dropout": (0.0, 0.6), "units": list(range(100))}
+    settings = {"max_trials": 18, "objective": "loss"}
+tune(
+    estimator, frame, directory=directory, space=space, algorithm=algorithm, **settings
+)
+"""
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "algorithm"),
+    [("steady", "bayesian"), ("steady", "hyperband"), ("real", "hyperband")],
+)
 def test_a_search_killed_ten_times_finds_what_an_undisturbed_one_does(
-    tmp_path: Path,
+    tmp_path: Path, kind: str, algorithm: str
 ) -> None:
-    with _start_search(tmp_path / "undisturbed", "brief") as process:
+    def start(name: str) -> "subprocess.Popen[str]":
+        notes = {"STEADY_NOTES": str(tmp_path / f"{name}.txt")}
+        return _start(KILLED, kind, str(tmp_path / name), algorithm, **notes)
+
+    with start("undisturbed") as process:
         process.communicate()
     assert process.returncode == 0
-    random, before = np.random.default_rng(0), 0
+    random, kills = np.random.default_rng(0), 0
     for _ in range(10):
-        with _start_search(tmp_path / "killed", "brief") as process:
-            assert process.stdout is not None
-            process.stdout.readline()  # one more trial is done
-            time.sleep(random.uniform(0, 0.4))
+        before = len(_read_log(tmp_path / "killed"))
+        with start("killed") as process:
+            while process.poll() is None:  # until something has gone on
+                if len(_read_log(tmp_path / "killed")) > before:
+                    break
+                time.sleep(0.02)
+            time.sleep(random.uniform(0, 0.6 if kind == "steady" else 2.0))
+            kills += process.poll() is None
             process.kill()
-        log = _read_log(tmp_path / "killed")
-        assert before < len(log) < 20
-        before = len(log)
-    with _start_search(tmp_path / "killed", "brief") as process:
+    assert kills >= (10 if kind == "steady" else 4)
+    with start("killed") as process:
         process.communicate()
     assert process.returncode == 0
     # The same trials in the same order, none of them twice.
     assert _read_log(tmp_path / "killed") == _read_log(tmp_path / "undisturbed")
+    if kind == "steady":
+        epochs = {
+            name: len((tmp_path / f"{name}.txt").read_text().splitlines())
+            for name in ("undisturbed", "killed")
+        }
+        lost = epochs["killed"] - epochs["undisturbed"]
+        # At most one of each killed search.
+        assert 0 <= lost <= kills
 
 
 def test_workers_do_not_outlive_a_killed_search(tmp_path: Path) -> None:
-    with _start_search(tmp_path, "endless") as process:
+    with _start(SCRIPT, str(tmp_path), "endless") as process:
         assert process.stdout is not None
         assert "trial 0" in process.stdout.readline()
         (worker,) = psutil.Process(process.pid).children()
         process.kill()
     worker.wait(timeout=10)
-    # The folder is free again, and trial 0 is not repeated.
-    assert len((tmp_path / "trials.jsonl").read_text().splitlines()) == 1
-    with hold_directory(tmp_path):
+    # The folder is free again, trial 0 is not repeated, and trial 1 goes on.
+    events = [(e["event"], e["trial"]) for e in _read_log(tmp_path)]
+    assert events[:2] == [("begin", 0), ("end", 0)]
+    assert events[2:] in ([], [("begin", 1)])
+    with open_folder(tmp_path):
         pass
