@@ -63,7 +63,7 @@ def describe_search(result: SearchResult) -> dict[str, Any]:
         `keras_seq`, the version.
     """
     best, default = result.best_score_, result.default_score_
-    candidates = getattr(result, "candidates_", None)
+    candidates = result.candidates_
     return _plain(
         {
             "keras_seq": keras_seq.__version__,

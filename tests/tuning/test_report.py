@@ -1,6 +1,7 @@
 """A report says what the search found, in strict JSON, and draws it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +13,33 @@ from matplotlib.image import imread
 import keras_seq
 from keras_seq.tuning import report
 from keras_seq.tuning.report import describe_search, write_report
-from keras_seq.tuning.search_result import SearchResult, trials_frame
-from keras_seq.tuning.trial_log import Trial
+from keras_seq.tuning.search_result import SearchResult
 
 
-def _trial(number: int, params: dict[str, Any], score: float | None) -> Trial:
-    return Trial(
-        trial=number,
-        values=params,
-        params=params,
-        score=score,
-        message="" if score is not None else "FloatingPointError: the loss became nan",
-        seconds=1.5 + number,
-        validation={} if score is None else {"loss": score, "skill": None},
-    )
+def _trial(number: int, params: dict[str, Any], score: float | None) -> dict[str, Any]:
+    """A row of `trials_`."""
+    failed = score is None
+    return {
+        "trial": number,
+        **params,
+        "score": score,
+        "status": "failed" if failed else "completed",
+        "seconds": 1.5 + number,
+        "message": "FloatingPointError: the loss became nan" if failed else "",
+        "val_skill": None,
+    }
 
 
-def _result(trials: list[Trial], *, maximize: bool = False) -> SearchResult:
-    completed = [trial for trial in trials if trial.score is not None]
-    pick = max if maximize else min
-    best = pick(completed, key=lambda trial: trial.score or 0.0)
+def _result(trials: list[dict[str, Any]], *, maximize: bool = False) -> SearchResult:
+    frame = pd.DataFrame(trials).astype({"score": "float64", "val_skill": "float64"})
+    scores = frame["score"]
+    best = trials[scores.argmax() if maximize else scores.argmin()]
+    arguments = list(frame.columns[1 : frame.columns.get_loc("score")])
     return SearchResult(
         best_estimator_=None,
-        best_params_=best.params,
-        best_score_=best.score or 0.0,
-        trials_=trials_frame(trials),
+        best_params_={name: best[name] for name in arguments},
+        best_score_=best["score"],
+        trials_=frame,
         objective="loss",
         maximize=maximize,
     )
@@ -92,14 +95,12 @@ def test_the_gain_is_positive_where_the_search_helped() -> None:
 
 def test_importance_and_candidates_are_listed() -> None:
     trials = [_trial(i, {"units": i % 4, "kind": "a"}, float(i % 4)) for i in range(12)]
-    result = _result(trials)
-    candidates = pd.DataFrame({"trial": [0, 4], "score": [0.5, np.nan]})
-    object.__setattr__(result, "candidates_", candidates)
-    found = describe_search(result)
+    candidates = pd.DataFrame({"trial": [4, 0], "mean": [0.5, np.nan]})
+    found = describe_search(replace(_result(trials), candidates_=candidates))
     assert found["importance"] == {"units": 1.0}
     assert found["candidates"] == [
-        {"trial": 0, "score": 0.5},
-        {"trial": 4, "score": None},
+        {"trial": 4, "mean": 0.5},
+        {"trial": 0, "mean": None},
     ]
 
 
@@ -148,10 +149,8 @@ def test_one_auto_among_numbers_leaves_them_an_axis_of_numbers() -> None:
     result = _result(trials)
     panel = report._draw(result).axes[1]
     assert panel.get_xscale() == "log"
-    drawn = panel.collections[0].get_offsets()
-    np.testing.assert_allclose(
-        drawn[:, 0], [trial.params["clip"] for trial in trials[1:]]
-    )
+    drawn = np.asarray(panel.collections[0].get_offsets())
+    np.testing.assert_allclose(drawn[:, 0], [trial["clip"] for trial in trials[1:]])
     assert result.importance_.to_dict() == {"clip": 1.0}
 
 
