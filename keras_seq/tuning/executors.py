@@ -309,7 +309,7 @@ class _Worker:
         environment = dict(os.environ)
         # A script must find here what it imports there. It is not run again itself.
         environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
-        environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors are raised
         if "keras" in sys.modules:
             environment["KERAS_BACKEND"] = sys.modules["keras"].config.backend()
         if self._slots > 1:

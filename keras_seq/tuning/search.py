@@ -38,7 +38,7 @@ class Search:
         num_seeds: Seeds that the best are compared over.
         deadline: On the clock of `time.perf_counter`; nothing starts later.
         verbose: 0 is silent.
-        watcher: Called with each trial that was trained.
+        watcher: Called with a trial each time that it was trained.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Search:
         num_seeds: int,
         deadline: float,
         verbose: int | str,
-        watcher: Callable[[Trial], None] = lambda trial: None,
+        watcher: Callable[[Trial], None],
     ):
         self.job = job
         self.space = space
@@ -148,7 +148,7 @@ class Search:
         trial = self.log.trials[task.trial]
         if task.seed is None:
             self.suggester.end(trial.trial, outcome.score)
-            self.watcher(trial)
+        self.watcher(replace(trial, params=self.params(trial)))
         self.work_done += task.part if task.seed is not None else task.part - before
         if task.folder and (task.part == 1 or outcome.score is None):
             shutil.rmtree(task.folder, ignore_errors=True)

@@ -4,7 +4,10 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from functools import partial
+from importlib.util import find_spec
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from keras_seq.errors import (
@@ -21,8 +24,9 @@ from keras_seq.tuning.search import Search
 from keras_seq.tuning.search_result import SearchResult
 from keras_seq.tuning.space import make_space
 from keras_seq.tuning.suggester import Suggester
+from keras_seq.tuning.tensorboard import write_trial
 from keras_seq.tuning.trial import Job
-from keras_seq.tuning.trial_log import TrialLog, open_folder
+from keras_seq.tuning.trial_log import Trial, TrialLog, open_folder
 
 _OBJECTIVES = {"TextClassifier": "log_loss", "Forecaster": "mase"}
 _LARGER_IS_BETTER = ("accuracy", "f1_macro", "f1_weighted", "f1", "roc_auc", "skill")
@@ -91,7 +95,8 @@ def tune(
             many seeds in all, and the best of them is the one with the best mean.
         directory: Folder that makes the search resumable: the same call again repeats
             no finished trial, and goes on with the others from their last epoch. Only
-            one search at a time may use it.
+            one search at a time may use it. Its `tensorboard/` is for
+            TensorBoard's HParams page, where tensorboard is installed.
         seed: Of the suggestions, each from (seed, trial). 0 is a seed like any other.
             The networks use the estimator's own.
         verbose: 0 is silent; otherwise one line per trial, with the time left.
@@ -155,6 +160,7 @@ def tune(
             num_seeds,
             deadline,
             verbose,
+            _choose_watcher(directory, objective),
         )
         if not search.is_finished():
             limits = max_trial_seconds, max_trial_mb
@@ -208,6 +214,15 @@ def _check_estimator(job: Job, algorithm: str, num_seeds: int) -> None:
             "`num_seeds` above 1 needs an estimator with an argument `seed`. Received: "
             f"num_seeds={num_seeds} and a {name}"
         )
+
+
+def _choose_watcher(
+    directory: str | PathLike[str] | None, objective: str
+) -> Callable[[Trial], None]:
+    """Logs for TensorBoard, where they stay and somebody could read them."""
+    if directory is None or find_spec("tensorboard") is None:
+        return lambda trial: None
+    return partial(write_trial, Path(directory) / "tensorboard", objective=objective)
 
 
 def _choose_objective(estimator: Any, objective: str | None) -> str:

@@ -110,6 +110,12 @@ def test_a_function_can_be_the_space_and_resumed(tmp_path: Path) -> None:
         _search(space=space, algorithm="grid")
 
 
+def test_a_directory_holds_logs_for_tensorboard(tmp_path: Path) -> None:
+    _search(tmp_path, max_trials=2)
+    folders = sorted(path.name for path in (tmp_path / "tensorboard").iterdir())
+    assert folders == ["trial-0000", "trial-0001"]
+
+
 def test_accuracy_is_maximised() -> None:
     result = _search(objective="accuracy")
     assert result.maximize
