@@ -162,7 +162,7 @@ class Workers:
         self.slots = slots
         self._file = _JobFile(job, folder)
         if trial_mb is None:
-            trial_mb = _FREE * psutil.virtual_memory().available / slots / 1e6
+            trial_mb = _FREE * _free_memory() / slots / 1e6
         self._workers = [
             _Worker(self._file.path, number, slots, trial_seconds, trial_mb)
             for number in range(slots)
@@ -372,6 +372,16 @@ def _resident(process: "subprocess.Popen[bytes]") -> int:
         return psutil.Process(process.pid).memory_info().rss
     except psutil.Error:  # it has just ended
         return 0
+
+
+def _free_memory(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes that are free here; in a container no more than its limit."""
+    free = [float(psutil.virtual_memory().available)]
+    # Version 2 of control groups, and 1. What they call used holds cached files too.
+    for limit in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            free.append(float((root / limit).read_text()))
+    return min(free)
 
 
 def _describe_death(code: int) -> str:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from keras_seq import tune
-from keras_seq.tuning.executors import _share
+from keras_seq.tuning.executors import _free_memory, _share
 from keras_seq.tuning.trial_log import open_folder
 from tests.tuning.fake import Fake, Odd
 
@@ -161,6 +161,15 @@ def test_an_executor_that_was_shut_down_is_an_error() -> None:
 def test_cores_are_shared_out(count: int, slots: int, expected: list) -> None:
     things = list(range(count))
     assert [_share(things, number, slots) for number in range(slots)] == expected
+
+
+def test_a_container_has_less_memory_than_its_machine(tmp_path: Path) -> None:
+    everything = _free_memory(tmp_path)
+    assert everything > 1e8
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _free_memory(tmp_path) > 1e8
+    (tmp_path / "memory.max").write_text("10000\n")
+    assert _free_memory(tmp_path) == 10000
 
 
 def test_what_is_defined_in_a_notebook_reaches_the_workers() -> None:
