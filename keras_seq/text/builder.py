@@ -16,6 +16,7 @@ from keras_seq.layers.encoder import check_structure, encode, make_encoder
 from keras_seq.layers.next_step import NextTokenLoss, TokenSampler
 from keras_seq.layers.pooling import POOLINGS, SequencePooling
 from keras_seq.layers.state import RunningPooling
+from keras_seq.text.smoothed_crossentropy import SmoothedCrossentropy
 from keras_seq.training.distribution import check_ignored, replica_share
 from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
 from keras_seq.training.runtime import dtype_policy, resolve_jit, seeded
@@ -59,6 +60,7 @@ def build_text_classifier(
     conv_filters: int | None = None,
     conv_width: int = 3,
     multi_label: bool = False,
+    label_smoothing: float = 0.0,
     auxiliary: str | None = None,
     auxiliary_weight: float = 0.1,
     stateful: bool = False,
@@ -96,6 +98,9 @@ def build_text_classifier(
         conv_width: Steps the convolution sees; only earlier ones where the encoder
             sees only earlier ones, or an auxiliary task forbids later ones.
         multi_label: Whether each label is decided by itself.
+        label_smoothing: Share of a target that is spread over all classes (with
+            `multi_label` over yes and no). It is in the loss alone; the metric
+            `log_loss` knows nothing of it.
         auxiliary: `"next_step"` trains the deepest part of the encoder that has seen
             no later step to predict the next token as well (Dai & Le 2015).
         auxiliary_weight: Of that loss beside the main one.
@@ -137,6 +142,8 @@ def build_text_classifier(
         embedding_dropout = dropout
     check_rate("embedding_dropout", embedding_dropout)
     check_number("auxiliary_weight", auxiliary_weight, above=0)
+    check_choice("multi_label", multi_label, (True, False))
+    check_rate("label_smoothing", label_smoothing)
     both_ways = not stateful if bidirectional == "auto" else bool(bidirectional)
     check_structure(
         cell=cell,
@@ -200,7 +207,7 @@ def build_text_classifier(
             {"tokens": tokens, "length": length}, probabilities, name="text_classifier"
         )
     optimizer = RecordingAdam(learning_rate, **clipping)
-    _compile(model, multi_label, optimizer, resolve_jit(jit))
+    _compile(model, multi_label, label_smoothing, optimizer, resolve_jit(jit))
     return model
 
 
@@ -237,19 +244,30 @@ def _predict_next_token(
 def _compile(
     model: keras.Model,
     multi_label: bool,
+    label_smoothing: float,
     optimizer: keras.optimizers.Optimizer,
     jit_compile: bool,
 ) -> None:
     kind = "Binary" if multi_label else "SparseCategorical"
-    losses, metrics = keras.losses, keras.metrics
-    loss = getattr(losses, f"{kind}Crossentropy")
+    metrics = keras.metrics
     model.compile(
         optimizer=optimizer,
-        # The default divides by the rows that only fill a batch up, too.
-        loss=loss(reduction="mean_with_sample_weight"),
+        loss=_loss(multi_label, label_smoothing),
         weighted_metrics=[
             getattr(metrics, f"{kind}Crossentropy")(name="log_loss"),
             getattr(metrics, f"{kind}Accuracy")(name="accuracy"),
         ],
         jit_compile=jit_compile,
     )
+
+
+def _loss(multi_label: bool, label_smoothing: float) -> keras.losses.Loss:
+    # The default divides by the rows that only fill a batch up, too.
+    reduction = "mean_with_sample_weight"
+    if multi_label:
+        return keras.losses.BinaryCrossentropy(
+            label_smoothing=float(label_smoothing), reduction=reduction
+        )
+    if label_smoothing:
+        return SmoothedCrossentropy(float(label_smoothing), reduction=reduction)
+    return keras.losses.SparseCategoricalCrossentropy(reduction=reduction)

@@ -64,6 +64,7 @@ _BUILDER_ARGS = (
     "num_heads",
     "conv_filters",
     "conv_width",
+    "label_smoothing",
     "auxiliary",
     "auxiliary_weight",
     "learning_rate",
@@ -98,6 +99,8 @@ class TextClassifier(SequenceEstimator):
         num_heads: Of a transformer; must divide `units`. `"auto"`: 4, 2 or 1.
         conv_filters: Filters of a convolution before the encoder; None: none.
         conv_width: Steps the convolution sees.
+        label_smoothing: Share of a target that is spread over all classes in the loss;
+            no score knows of it.
         auxiliary: `"next_step"` trains to predict the next token as well.
         auxiliary_weight: Of that loss beside the main one.
         learning_rate: Of Adam.
@@ -164,6 +167,7 @@ class TextClassifier(SequenceEstimator):
         num_heads: int | str = "auto",
         conv_filters: int | None = None,
         conv_width: int = 3,
+        label_smoothing: float = 0.0,
         auxiliary: str | None = None,
         auxiliary_weight: float = 0.1,
         learning_rate: float = 1e-3,
@@ -202,6 +206,7 @@ class TextClassifier(SequenceEstimator):
         self.num_heads = num_heads
         self.conv_filters = conv_filters
         self.conv_width = conv_width
+        self.label_smoothing = label_smoothing
         self.auxiliary = auxiliary
         self.auxiliary_weight = auxiliary_weight
         self.learning_rate = learning_rate

@@ -177,6 +177,53 @@ def test_outputs_are_probabilities():
     assert losses[-1] < losses[0]
 
 
+def smoothed_losses(probabilities, labels, smoothing):
+    """Row by row and class by class."""
+    rows, multi_label = [], np.ndim(labels) == 2
+    for p, label in zip(probabilities, labels, strict=True):
+        total = 0.0
+        for j in range(len(p)):
+            if multi_label:
+                wanted = label[j] * (1 - smoothing) + smoothing / 2
+                both = wanted * np.log(p[j]) + (1 - wanted) * np.log(1 - p[j])
+                total -= both / len(p)
+            else:
+                wanted = (1 - smoothing) * (j == label) + smoothing / len(p)
+                total -= wanted * np.log(p[j])
+        rows.append(total)
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_label_smoothing_is_in_the_loss_alone(multi_label, smoothing):
+    model = make_model(dropout=0.0, multi_label=multi_label, label_smoothing=smoothing)
+    inputs = {"tokens": make_tokens(), "length": LENGTHS}
+    labels = np.array([0, 1, 2, 0], "int32")
+    if multi_label:
+        labels = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]], "int32")
+    weights = np.array([1.0, 0.5, 0.0, 2.0], "float32")  # one row only fills up
+    probabilities = np.asarray(model(inputs), "float64")
+    found = model.evaluate(
+        inputs, labels, sample_weight=weights, verbose=0, return_dict=True
+    )
+    for name, share in (("loss", smoothing), ("log_loss", 0.0)):
+        rows = smoothed_losses(probabilities, labels, share)
+        expected = (rows * weights).sum() / weights.sum()
+        assert found[name] == pytest.approx(expected, rel=1e-5), name
+
+
+def test_label_smoothing_limits_certainty():
+    """Trained to the end on one text per class, its probability is what was asked."""
+    options = {"dropout": 0.0, "label_smoothing": 0.3, "learning_rate": 0.05}
+    model = make_model(**options)
+    inputs = {"tokens": make_tokens()[:3], "length": np.full(3, 6, "int32")}
+    labels = np.arange(3, dtype="int32")
+    model.fit(inputs, labels, epochs=150, verbose=0)
+    expected = 0.7 * np.eye(3) + 0.1
+    np.testing.assert_allclose(np.asarray(model(inputs)), expected, atol=0.02)
+
+
 def test_seed_decides_the_weights():
     one, same, other = (make_model(seed=seed).get_weights() for seed in (0, 0, 1))
     assert all((a == b).all() for a, b in zip(one, same, strict=True))
@@ -232,6 +279,8 @@ def test_weights_have_stable_names():
         ({"conv_filters": 0}, "`conv_filters` must be"),
         ({"auxiliary_weight": 0}, "`auxiliary_weight` must be"),
         ({"pooling": "mxa"}, "`pooling` must be one of.*Did you mean 'max'"),
+        ({"label_smoothing": 1.0}, r"`label_smoothing` must be a number in \[0, 1\)"),
+        ({"multi_label": "yes"}, "`multi_label` must be one of True, False"),
         ({"dropout": -0.1}, r"`dropout` must be a number in \[0, 1\)"),
         ({"learning_rate": 0}, "`learning_rate` must be"),
         ({"auxiliary": "next"}, "`auxiliary` must be one of"),
