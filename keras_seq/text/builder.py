@@ -14,6 +14,7 @@ from keras_seq.errors import (
 )
 from keras_seq.layers.encoder import check_structure, encode, make_encoder
 from keras_seq.layers.next_step import NextTokenLoss, TokenSampler
+from keras_seq.layers.ngrams import MOST_BUCKETS, AverageHeads, NgramBag
 from keras_seq.layers.pooling import POOLINGS, SequencePooling
 from keras_seq.layers.state import RunningPooling
 from keras_seq.text.smoothed_crossentropy import SmoothedCrossentropy
@@ -59,6 +60,10 @@ def build_text_classifier(
     num_heads: int | str = "auto",
     conv_filters: int | None = None,
     conv_width: int = 3,
+    ngrams: int = 0,
+    ngram_dim: int = 32,
+    ngram_buckets: int = MOST_BUCKETS,
+    ngram_dropout: float = 0.3,
     multi_label: bool = False,
     label_smoothing: float = 0.0,
     auxiliary: str | None = None,
@@ -97,6 +102,12 @@ def build_text_classifier(
         conv_filters: Filters of a convolution before the encoder; None: none.
         conv_width: Steps the convolution sees; only earlier ones where the encoder
             sees only earlier ones, or an auxiliary task forbids later ones.
+        ngrams: Longest run of tokens in a bag of their vectors beside the recurrence,
+            with a softmax of its own; the answer is the mean of the two, or what the
+            weight `probabilities/shares` makes of them. 0: no bag.
+        ngram_dim: Size of the vectors in the bag.
+        ngram_buckets: Number of vectors that all runs of one length share.
+        ngram_dropout: Share of tokens and runs that the bag leaves out in training.
         multi_label: Whether each label is decided by itself.
         label_smoothing: Share of a target that is spread over all classes (with
             `multi_label` over yes and no). It is in the loss alone; the metric
@@ -144,6 +155,12 @@ def build_text_classifier(
     check_number("auxiliary_weight", auxiliary_weight, above=0)
     check_choice("multi_label", multi_label, (True, False))
     check_rate("label_smoothing", label_smoothing)
+    check_integer("ngrams", ngrams, 0)
+    if ngrams and stateful:
+        raise ValueError(
+            "`ngrams` must be 0 with `stateful`: the bag has no state. "
+            f"Received: ngrams={ngrams}"
+        )
     both_ways = not stateful if bidirectional == "auto" else bool(bidirectional)
     check_structure(
         cell=cell,
@@ -197,18 +214,35 @@ def build_text_classifier(
             pool = RunningPooling(pooling, batch_size=batch_size, name="pooling")
         pooled = pool(encoded, length)  # (batch, features)
         pooled = keras.layers.Dropout(dropout, name="dropout")(pooled)
-        probabilities = keras.layers.Dense(
-            num_classes,
-            activation="sigmoid" if multi_label else "softmax",
-            dtype="float32",  # probabilities need more digits than half precision has
-            name="probabilities",
-        )(pooled)
+        activation_out = "sigmoid" if multi_label else "softmax"
+        if not ngrams:
+            probabilities = _dense(num_classes, "probabilities", activation_out)(pooled)
+        else:
+            bag = NgramBag(
+                max_tokens,
+                ngrams,
+                ngram_dim,
+                ngram_buckets,
+                ngram_dropout,
+                name="ngrams",
+            )(tokens, length)
+            heads = [
+                _dense(num_classes, "recurrent_head")(pooled),
+                _dense(num_classes, "ngram_head")(bag),
+            ]
+            probabilities = AverageHeads(multi_label, name="probabilities")(heads)
         model = TextModel(
             {"tokens": tokens, "length": length}, probabilities, name="text_classifier"
         )
     optimizer = RecordingAdam(learning_rate, **clipping)
-    _compile(model, multi_label, label_smoothing, optimizer, resolve_jit(jit))
+    loss = _loss(multi_label, label_smoothing, several_heads=bool(ngrams))
+    _compile(model, multi_label, loss, optimizer, resolve_jit(jit))
     return model
+
+
+def _dense(units: int, name: str, activation: str | None = None) -> keras.layers.Dense:
+    # Probabilities need more digits than half precision has.
+    return keras.layers.Dense(units, activation=activation, dtype="float32", name=name)
 
 
 def _predict_next_token(
@@ -244,7 +278,7 @@ def _predict_next_token(
 def _compile(
     model: keras.Model,
     multi_label: bool,
-    label_smoothing: float,
+    loss: keras.losses.Loss,
     optimizer: keras.optimizers.Optimizer,
     jit_compile: bool,
 ) -> None:
@@ -252,7 +286,7 @@ def _compile(
     metrics = keras.metrics
     model.compile(
         optimizer=optimizer,
-        loss=_loss(multi_label, label_smoothing),
+        loss=loss,
         weighted_metrics=[
             getattr(metrics, f"{kind}Crossentropy")(name="log_loss"),
             getattr(metrics, f"{kind}Accuracy")(name="accuracy"),
@@ -261,13 +295,15 @@ def _compile(
     )
 
 
-def _loss(multi_label: bool, label_smoothing: float) -> keras.losses.Loss:
+def _loss(
+    multi_label: bool, label_smoothing: float, several_heads: bool
+) -> keras.losses.Loss:
     # The default divides by the rows that only fill a batch up, too.
     reduction = "mean_with_sample_weight"
     if multi_label:
         return keras.losses.BinaryCrossentropy(
             label_smoothing=float(label_smoothing), reduction=reduction
         )
-    if label_smoothing:
+    if label_smoothing or several_heads:
         return SmoothedCrossentropy(float(label_smoothing), reduction=reduction)
     return keras.losses.SparseCategoricalCrossentropy(reduction=reduction)

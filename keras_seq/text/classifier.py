@@ -14,6 +14,7 @@ from keras_seq.errors import (
     check_number,
     suggests_names,
 )
+from keras_seq.layers.ngrams import MOST_BUCKETS
 from keras_seq.text.baseline import (
     fit_linear,
     linear_probabilities,
@@ -35,6 +36,7 @@ from keras_seq.text.corpus import (
 from keras_seq.text.labels import encode_labels, learn_classes
 from keras_seq.text.preprocessing import TextPreprocessor
 from keras_seq.text.scores import classification_scores, verdict
+from keras_seq.text.shares import choose_shares, has_heads
 from keras_seq.text.texts import check_texts, check_weights
 from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.distribution import (
@@ -64,6 +66,10 @@ _BUILDER_ARGS = (
     "num_heads",
     "conv_filters",
     "conv_width",
+    "ngrams",
+    "ngram_dim",
+    "ngram_buckets",
+    "ngram_dropout",
     "label_smoothing",
     "auxiliary",
     "auxiliary_weight",
@@ -99,6 +105,12 @@ class TextClassifier(SequenceEstimator):
         num_heads: Of a transformer; must divide `units`. `"auto"`: 4, 2 or 1.
         conv_filters: Filters of a convolution before the encoder; None: none.
         conv_width: Steps the convolution sees.
+        ngrams: Longest run of tokens in a bag of their vectors beside the recurrence,
+            with a softmax of its own; the answer is the mean of the two, weighted as
+            is best on validation. 0: no bag.
+        ngram_dim: Size of the vectors in the bag.
+        ngram_buckets: Number of vectors that all runs of one length share.
+        ngram_dropout: Share of tokens and runs that the bag leaves out in training.
         label_smoothing: Share of a target that is spread over all classes in the loss;
             no score knows of it.
         auxiliary: `"next_step"` trains to predict the next token as well.
@@ -167,6 +179,10 @@ class TextClassifier(SequenceEstimator):
         num_heads: int | str = "auto",
         conv_filters: int | None = None,
         conv_width: int = 3,
+        ngrams: int = 2,
+        ngram_dim: int = 32,
+        ngram_buckets: int = MOST_BUCKETS,
+        ngram_dropout: float = 0.3,
         label_smoothing: float = 0.0,
         auxiliary: str | None = None,
         auxiliary_weight: float = 0.1,
@@ -206,6 +222,10 @@ class TextClassifier(SequenceEstimator):
         self.num_heads = num_heads
         self.conv_filters = conv_filters
         self.conv_width = conv_width
+        self.ngrams = ngrams
+        self.ngram_dim = ngram_dim
+        self.ngram_buckets = ngram_buckets
+        self.ngram_dropout = ngram_dropout
         self.label_smoothing = label_smoothing
         self.auxiliary = auxiliary
         self.auxiliary_weight = auxiliary_weight
@@ -280,6 +300,7 @@ class TextClassifier(SequenceEstimator):
         }
         result = self._learn(training, held, epochs=self.epochs, title="fit", **manner)
         self.history_, self.best_epoch_ = result.history, result.best_epoch
+        shares = self._weigh_heads(held)
         self.validation_ = self._score(held.texts, held.targets)
         if verbose:
             print(f"validation: {verdict(self.validation_)}")
@@ -287,6 +308,8 @@ class TextClassifier(SequenceEstimator):
             del self.model_  # as above
             epochs = self.best_epoch_
             self._learn(corpus, None, epochs=epochs, title="refit", **manner)
+            if shares is not None:
+                self.model_.get_layer("probabilities").shares.assign(shares)
         if kept:
             kept.end()
         return self
@@ -364,6 +387,15 @@ class TextClassifier(SequenceEstimator):
         if self.baseline:
             self._linear = fit_linear(corpus, self.preprocessor_, self.seed)
         return result
+
+    def _weigh_heads(self, held: Corpus) -> np.ndarray | None:
+        """Lets the head have more to say that does better on validation."""
+        if not has_heads(self.model_):
+            return None
+        batches = prediction_batches(self._buckets(held.texts, 256))
+        shares = choose_shares(self.model_, batches, held.targets, held.weights)
+        self.model_.get_layer("probabilities").shares.assign(shares)
+        return shares
 
     def _make_preprocessor(self) -> TextPreprocessor:
         return TextPreprocessor(

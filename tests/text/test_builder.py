@@ -80,6 +80,7 @@ STRUCTURES = {
         "num_layers": 2,
     },
     "stateful": {"stateful": True, "batch_size": 5, "pooling": "attention"},
+    "bag": {"ngrams": 3, "ngram_buckets": 16, "ngram_dropout": 0.0},
 }
 
 
@@ -224,6 +225,43 @@ def test_label_smoothing_limits_certainty():
     np.testing.assert_allclose(np.asarray(model(inputs)), expected, atol=0.02)
 
 
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_a_bag_answers_beside_the_recurrence(multi_label):
+    model = make_model(ngrams=2, ngram_dim=3, dropout=0.0, multi_label=multi_label)
+    inputs = {"tokens": make_tokens(), "length": LENGTHS}
+    heads = [model.get_layer(n).output for n in ("recurrent_head", "ngram_head")]
+    logits = [np.asarray(h) for h in keras.Model(model.inputs, heads)(inputs)]
+    if multi_label:
+        alone = [1 / (1 + np.exp(-head)) for head in logits]
+    else:
+        alone = [np.exp(h) / np.exp(h).sum(axis=1, keepdims=True) for h in logits]
+    np.testing.assert_allclose(model(inputs), np.mean(alone, axis=0), atol=1e-6)
+
+
+def test_each_head_learns_as_if_it_were_alone():
+    """The gradient of the shared loss is that of each head's own, halved."""
+    labels = np.array([0, 1, 2, 0], "int32")
+    inputs = {"tokens": make_tokens(), "length": LENGTHS}
+    options = {"dropout": 0.0, "ngram_dropout": 0.0, "ngrams": 2}
+    model = make_model(**options)
+    names = ("recurrent_head", "ngram_head")
+    heads = keras.Model(model.inputs, [model.get_layer(n).output for n in names])
+    own = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def together():
+        return model.compute_loss(y=labels, y_pred=model(inputs, training=True))
+
+    def apart():
+        return sum(own(labels, logits) for logits in heads(inputs, training=True)) / 2
+
+    np.testing.assert_allclose(together(), apart(), rtol=1e-5)
+    variables = model.trainable_variables
+    for a, b in zip(
+        gradients(together, variables), gradients(apart, variables), strict=True
+    ):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=1e-6)
+
+
 def test_seed_decides_the_weights():
     one, same, other = (make_model(seed=seed).get_weights() for seed in (0, 0, 1))
     assert all((a == b).all() for a, b in zip(one, same, strict=True))
@@ -277,6 +315,9 @@ def test_weights_have_stable_names():
         ),
         ({"residual": True, "units": (3, 4), "num_layers": 2}, "needs equal `units`"),
         ({"conv_filters": 0}, "`conv_filters` must be"),
+        ({"ngrams": 5}, "`ngrams` must be at most 4"),
+        ({"ngrams": -1}, "`ngrams` must be a whole number of at least 0"),
+        ({"ngrams": 2, "stateful": True, "batch_size": 4}, "the bag has no state"),
         ({"auxiliary_weight": 0}, "`auxiliary_weight` must be"),
         ({"pooling": "mxa"}, "`pooling` must be one of.*Did you mean 'max'"),
         ({"label_smoothing": 1.0}, r"`label_smoothing` must be a number in \[0, 1\)"),

@@ -1,0 +1,65 @@
+"""choose_shares: how much each head of a text network has to say."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from sklearn.metrics import log_loss
+
+HEADS = ("recurrent_head", "ngram_head")
+_TRIED = np.linspace(0.0, 1.0, 21)
+
+
+def has_heads(model: keras.Model) -> bool:
+    """Whether the model averages several heads."""
+    return any(layer.name == HEADS[1] for layer in model.layers)
+
+
+def choose_shares(
+    model: keras.Model,
+    batches: Iterable[tuple[np.ndarray, dict[str, Any]]],
+    targets: np.ndarray,
+    weights: np.ndarray,
+) -> np.ndarray:
+    """The shares of two heads whose mean has the least log loss, on texts held back.
+
+    Args:
+        model: Of `build_text_classifier(ngrams=...)`.
+        batches: Row numbers and inputs; together all rows.
+        targets: Class ids, `(num_texts,)`, or 0 and 1, `(num_texts, num_classes)`.
+        weights: `(num_texts,)`.
+
+    Returns:
+        float32, `(2,)`; they add up to one. Of equals those nearest to one half.
+    """
+    layer = model.get_layer("probabilities")
+    outputs = [model.get_layer(name).output for name in HEADS]
+    heads = keras.Model(model.inputs, outputs)
+    found = np.zeros((2, len(targets), outputs[0].shape[-1]))
+    for rows, inputs in batches:
+        for head, logits in zip(found, heads.predict_on_batch(inputs), strict=True):
+            head[rows] = np.asarray(logits)[: len(rows)]
+    if layer.multi_label:
+        found = 1 / (1 + np.exp(-found))
+    else:
+        found = np.exp(found - found.max(axis=-1, keepdims=True))
+        found /= found.sum(axis=-1, keepdims=True)
+    losses = [
+        _loss(share * found[0] + (1 - share) * found[1], targets, weights)
+        for share in _TRIED
+    ]
+    order = np.lexsort((np.abs(_TRIED - 0.5), np.round(losses, 9)))
+    share = _TRIED[order[0]]
+    return np.array([share, 1 - share], np.float32)
+
+
+def _loss(probabilities: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
+    if targets.ndim == 1:
+        ids = np.arange(probabilities.shape[1])
+        return float(
+            log_loss(targets, probabilities, sample_weight=weights, labels=ids)
+        )
+    shown = np.clip(probabilities, 1e-7, 1 - 1e-7)
+    each = targets * np.log(shown) + (1 - targets) * np.log(1 - shown)
+    return float(-np.average(each.mean(axis=1), weights=weights))

@@ -1,0 +1,64 @@
+"""The heads of a network are weighted by what they know, on texts held back."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_seq import TextClassifier, build_text_classifier
+from keras_seq.text.shares import choose_shares
+
+pytestmark = pytest.mark.numeric
+
+
+def _batches(count):
+    random = np.random.default_rng(0)
+    tokens = random.integers(1, 20, size=(count, 6)).astype("int32")
+    for rows in np.array_split(np.arange(count), 3):
+        yield rows, {"tokens": tokens[rows], "length": np.full(len(rows), 6, "int32")}
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_the_least_log_loss_decides(multi_label):
+    model = build_text_classifier(
+        num_classes=3, max_tokens=20, units=4, ngrams=2, multi_label=multi_label, seed=0
+    )
+    for weight in model.weights:  # outputs that differ
+        weight.assign(3 * np.asarray(weight))
+    layer = model.get_layer("probabilities")
+    layer.shares.assign([0.5, 0.5])
+    random = np.random.default_rng(1)
+    targets = random.integers(0, 3, 60)
+    if multi_label:
+        targets = random.integers(0, 2, (60, 3))
+    weights = random.uniform(0.5, 2, 60)
+    found = choose_shares(model, _batches(60), targets, weights)
+    losses = []
+    for share in np.linspace(0, 1, 21):
+        layer.shares.assign([share, 1 - share])
+        p = np.concatenate([np.asarray(model(x), "float64") for _, x in _batches(60)])
+        if multi_label:
+            rows = -np.log(np.where(targets == 1, p, 1 - p)).mean(axis=1)
+        else:
+            rows = -np.log(p[np.arange(60), targets])
+        losses.append((rows * weights).sum() / weights.sum())
+    assert found[0] == pytest.approx(np.linspace(0, 1, 21)[np.argmin(losses)])
+    assert found.sum() == pytest.approx(1)
+
+
+def test_the_refitted_network_keeps_the_shares(tmp_path):
+    words = [f"{a} {b}" for a in "abcdefghij" for b in "klmnopqrst"]
+    labels = [text[0] in "abcde" for text in words]
+    options = {"units": 2, "embedding_dim": 2, "epochs": 2, "baseline": False}
+    clf = TextClassifier(**options).fit(words, labels, verbose=0)
+    first = TextClassifier(**options, refit_full=False).fit(words, labels, verbose=0)
+    shares = [
+        np.asarray(c.model_.get_layer("probabilities").shares) for c in (clf, first)
+    ]
+    np.testing.assert_array_equal(shares[0], shares[1])
+    clf.save(tmp_path / "clf.kseq")
+    loaded = TextClassifier.load(tmp_path / "clf.kseq")
+    np.testing.assert_allclose(
+        loaded.predict_proba(words[:5]), clf.predict_proba(words[:5]), rtol=1e-6
+    )
+    plain = TextClassifier(ngrams=0, **options).fit(words, labels, verbose=0)
+    assert isinstance(plain.model_.get_layer("probabilities"), keras.layers.Dense)
