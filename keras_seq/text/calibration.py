@@ -7,6 +7,10 @@ _LOWEST, _HIGHEST = 0.05, 20.0
 # Standard deviation of log T before any text was seen. Without it a handful of texts
 # that are all right would ask for certainty.
 _PRIOR_SCALE = 0.25
+# By how much the log likelihood has to rise: half the 95 % point of chi-squared with
+# one degree of freedom. Less is noise, and training stopped where validation was at its
+# luckiest, so that noise asks for more certainty than new texts bear out.
+_LEAST_GAIN = 1.92
 _NUM_BINS = 15
 
 
@@ -44,9 +48,9 @@ def fit_temperature(
     weights: np.ndarray,
     multi_label: bool = False,
 ) -> float:
-    """The temperature with the least log loss, and 1.0 if none lowers it.
+    """The temperature with the least log loss, and 1.0 if none clearly lowers it.
 
-    A weak prior around 1 keeps it near there where there are few texts.
+    A prior around 1 keeps it near there where there are few texts.
 
     Args:
         probabilities: `(n, num_classes)`.
@@ -55,7 +59,7 @@ def fit_temperature(
         multi_label: Whether each column is a probability by itself.
 
     Reference:
-        Guo et al., 2017, section 4.2; the prior is ours.
+        Guo et al., 2017, section 4.2; the prior and the least gain are ours.
     """
     kept = weights > 0
     if not kept.any():
@@ -82,7 +86,7 @@ def fit_temperature(
         best = int(np.argmin([objective(temperature) for temperature in grid]))
         low, high = grid[max(best - 1, 0)], grid[min(best + 1, 20)]
     found = float(grid[best])
-    return found if loss(found) < loss(1.0) else 1.0
+    return found if loss(1.0) - loss(found) > _LEAST_GAIN else 1.0
 
 
 def expected_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:

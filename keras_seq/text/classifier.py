@@ -144,8 +144,8 @@ class TextClassifier(SequenceEstimator):
             best on validation.
         calibration: `"temperature"`: probabilities are p^(1/T), made to sum to one,
             with the T that lowers the log loss on the validation part most, so that
-            they are as sure as they are right. The likeliest label stays. None: as
-            the network gives them.
+            they are as sure as they are right; T is 1 unless it lowers it clearly. The
+            likeliest label stays. None: as the network gives them.
         baseline: Whether to fit TF-IDF + logistic regression for comparison.
         precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"` or `"float64"`, in
             which the network computes; None: as Keras is set. Outputs are float32.
@@ -507,7 +507,9 @@ class TextClassifier(SequenceEstimator):
             An array, `(num_texts,)`; with `multi_label` a list of labels for each text,
             in the order of `classes_`.
         """
-        probabilities = self.predict_proba(texts)
+        return self._choose_labels(self.predict_proba(texts))
+
+    def _choose_labels(self, probabilities: np.ndarray) -> Any:
         if self.thresholds_ is not None:
             given = decide(probabilities, self.thresholds_)
             return [self.classes_[row].tolist() for row in given]

@@ -127,7 +127,7 @@ def test_no_temperature_where_none_helps():
 def test_a_few_right_answers_do_not_ask_for_certainty():
     probabilities = np.array([[0.9, 0.1]] * 4, np.float32)
     targets = np.zeros(4, int)
-    assert 0.8 < fit_temperature(probabilities, targets, np.ones(4)) < 1.0
+    assert fit_temperature(probabilities, targets, np.ones(4)) == 1.0
     many = fit_temperature(
         np.repeat(probabilities, 500, 0), np.zeros(2000, int), np.ones(2000)
     )

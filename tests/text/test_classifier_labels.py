@@ -39,16 +39,18 @@ def make_texts(count=80, seed=0, rare=0.2):
 
 @pytest.fixture(scope="module")
 def calibrated():
-    """A network that learned its few texts by heart, and so is too sure."""
-    options = {"learning_rate": 0.03, "epochs": 12, "patience": 12, "dropout": 0.0}
-    clf = TextClassifier(**{**PLAIN, **options, "refit_full": True})
-    return clf.fit(*make_texts(150), validation_data=None, verbose=0)
+    """A network that was asked for far less certainty than there is."""
+    options = {"learning_rate": 0.02, "epochs": 6, "dropout": 0.0, "refit_full": True}
+    clf = TextClassifier(
+        **{**PLAIN, **options}, label_smoothing=0.6, validation_split=0.4
+    )
+    return clf.fit(*make_texts(200), verbose=0)
 
 
 def test_probabilities_are_calibrated_and_answers_stay(calibrated, tmp_path):
     texts, labels = make_texts(60, seed=1)
     clf = calibrated
-    assert clf.temperature_ != 1.0
+    assert clf.temperature_ < 1.0
     raw = clf._raw_probabilities(texts).astype(float)
     powers = raw ** (1 / clf.temperature_)
     expected = powers / powers.sum(axis=1, keepdims=True)
