@@ -21,7 +21,11 @@ def fingerprint_fit(estimator: Any, data: Any) -> dict[str, Any]:
 
     return {
         "estimator": type(estimator).__name__,
-        "params": estimator.get_params(deep=False),
+        "params": {
+            # JSON makes text of all keys, and knows none of NumPy's.
+            name: repr(dict(value)) if isinstance(value, Mapping) else value
+            for name, value in estimator.get_params(deep=False).items()
+        },
         "data": hash_data(data),
         "versions": {
             "backend": keras.backend.backend(),
@@ -107,6 +111,8 @@ def _update(digest: Any, data: Any) -> None:
         digest.update(repr(("sequence", len(data))).encode())
         for item in data:
             _update(digest, item)
+    elif isinstance(data, set | frozenset):  # their order differs between processes
+        digest.update(repr(("set", sorted(map(repr, data)))).encode())
     elif isinstance(data, Mapping):
         _update(digest, [[name, data[name]] for name in data])
     else:  # text, numbers, None

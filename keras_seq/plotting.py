@@ -75,6 +75,68 @@ def plot_confusion_matrix(
     return ax
 
 
+def plot_label_counts(
+    labels: Sequence[Sequence[Any]],
+    predicted: Sequence[Sequence[Any]],
+    *,
+    classes: Sequence[Any] | None = None,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draws how often each label was found, missed, and given wrongly.
+
+    Args:
+        labels: The labels that each text has.
+        predicted: Those that it was given, for as many texts.
+        classes: Order of the labels; None: all that occur, sorted.
+        ax: Axes to draw on; None makes a figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If lengths differ, there are no texts, or a label is not in
+            `classes`.
+    """
+    if len(labels) != len(predicted) or not len(labels):
+        raise ValueError(
+            "`labels` and `predicted` must be equally long and not empty. Received: "
+            f"{len(labels)} lists of labels and {len(predicted)} of predictions"
+        )
+    zipped = zip(labels, predicted, strict=True)
+    pairs = [(set(true), set(given)) for true, given in zipped]
+    occurring = set().union(*(true | given for true, given in pairs))
+    names = sorted(occurring) if classes is None else list(classes)
+    unknown = sorted(occurring - set(names), key=str)
+    if unknown:
+        raise ValueError(
+            f"`classes` must name every label. Missing: {unknown[:5]}. "
+            f"Received: classes={names}"
+        )
+    counts = {
+        "found": [sum(n in true & given for true, given in pairs) for n in names],
+        "missed": [sum(n in true - given for true, given in pairs) for n in names],
+        "wrong": [-sum(n in given - true for true, given in pairs) for n in names],
+    }
+    if ax is None:
+        ax = _new_axes(1, (6.4, min(1.6 + 0.3 * len(names), 14)))[0]
+    places = np.arange(len(names))
+    bars = {"found": (_BLUE, 1.0), "missed": (_BLUE, 0.3), "wrong": (_VERMILION, 1.0)}
+    for kind, (color, alpha) in bars.items():
+        left = counts["found"] if kind == "missed" else None
+        ax.barh(places, counts[kind], left=left, color=color, alpha=alpha, label=kind)
+    _tidy(ax)
+    ax.set_yticks(places, [str(name) for name in names])
+    ax.invert_yaxis()
+    ax.xaxis.set_major_formatter(lambda value, _: f"{abs(value):,.10g}")
+    ax.axvline(0, color=_BLACK, linewidth=0.8)
+    right = sum(true == given for true, given in pairs) / len(pairs)
+    ax.set(
+        xlabel="texts", title=f"All labels right in {right:.1%} of {len(pairs):,} texts"
+    )
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    return ax
+
+
 def plot_history(
     history: pd.DataFrame, ax: "Axes | None" = None, *, metric: str = "loss"
 ) -> "Axes":

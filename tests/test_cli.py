@@ -75,6 +75,30 @@ def test_text_models_are_what_python_would_have_trained(folder: Path) -> None:
     )
 
 
+def test_several_labels_per_text(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    lists = [["up", "day"], [], ["down"]] * 8
+    table, model, target = (tmp_path / name for name in ("t.csv", "m.kseq", "p.csv"))
+    cells = ["|".join(labels) for labels in lists]
+    TEXTS.assign(mood=cells).to_csv(table, index=False)
+    options = [*TEXT_COLUMNS, "--label-sep", "|"]
+    run("text", "fit", table, "-o", model, *options, *SMALL_TEXT)
+    loaded = keras_seq.load(model)
+    assert loaded.classes_.tolist() == ["day", "down", "up"]
+    column = ["--text-col", "message"]
+    run("text", "predict", model, table, "-o", target, *column, "--label-sep", "|")
+    expected = ["|".join(labels) for labels in loaded.predict(list(TEXTS["message"]))]
+    found = pd.read_csv(target, keep_default_na=False)["prediction"].tolist()
+    assert found == expected
+    capsys.readouterr()
+    run("text", "evaluate", model, table, *options, "--json")
+    scores = json.loads(capsys.readouterr().out)
+    own = loaded.evaluate(list(TEXTS["message"]), lists)
+    assert scores["f1_micro"] == pytest.approx(own["f1_micro"])
+    with pytest.raises(SystemExit):
+        main(["text", "evaluate", str(model), str(table), *TEXT_COLUMNS])
+    assert "--label-sep is missing" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
 def test_texts_are_labelled_beside_their_columns(folder: Path, suffix: str) -> None:
     source, target = folder / f"in{suffix}", folder / f"out{suffix}"

@@ -10,7 +10,7 @@ import pytest
 
 from keras_seq.cli.options import collect, parse_pairs
 from keras_seq.cli.report import format_table, show_scores
-from keras_seq.cli.tables import read_series, read_texts
+from keras_seq.cli.tables import read_series, read_texts, write_table
 
 
 def test_texts_are_read_as_they_stand(tmp_path: Path) -> None:
@@ -43,6 +43,42 @@ def test_labels_keep_the_type_they_are_written_in(
     labels = read_texts(path, "text", "label")["label"].tolist()
     assert labels == values
     assert [type(label) for label in labels] == [type(value) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("cells", "lists"),
+    [
+        (["b; a", "", "c"], [["b", "a"], [], ["c"]]),
+        (["3;1", ";", "2"], [[3, 1], [], [2]]),
+        (["3;x", "1", ""], [["3", "x"], ["1"], []]),
+        (["True", "False", ""], [["True"], ["False"], []]),
+        (["", "", ""], [[], [], []]),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_cells_are_cut_into_labels(
+    tmp_path: Path, cells: list[str], lists: list[list[Any]], suffix: str
+) -> None:
+    path = tmp_path / f"texts{suffix}"
+    write_table(pd.DataFrame({"text": list("tuv"), "label": cells}), path)
+    labels = read_texts(path, "text", "label", ";")["label"].tolist()
+    assert labels == lists
+    kinds = {type(label) for given in lists for label in given}
+    assert {type(label) for given in labels for label in given} == kinds
+
+
+def test_parquet_may_hold_lists(tmp_path: Path) -> None:
+    path = tmp_path / "texts.parquet"
+    pd.DataFrame({"text": ["t", "u"], "label": [["a", "b"], []]}).to_parquet(path)
+    labels = read_texts(path, "text", "label")["label"]
+    assert [list(given) for given in labels] == [["a", "b"], []]
+
+
+def test_no_separator_between_labels(tmp_path: Path) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_text("text,label\nt,a\n")
+    with pytest.raises(ValueError, match="--label-sep must not be empty"):
+        read_texts(path, "text", "label", "")
 
 
 def test_stamps_become_timestamps_and_whole_numbers_stay(tmp_path: Path) -> None:

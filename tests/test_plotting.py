@@ -15,6 +15,7 @@ from keras_seq.plotting import (
     plot_confusion_matrix,
     plot_forecasts,
     plot_history,
+    plot_label_counts,
 )
 
 
@@ -88,6 +89,20 @@ def test_confusion_matrix_refuses(arguments: tuple, message: str) -> None:
 def test_confusion_matrix_names_classes_that_were_forgotten() -> None:
     with pytest.raises(ValueError, match=r"Missing: \['b'\]"):
         plot_confusion_matrix(["a", "b"], ["a", "a"], classes=["a"])
+
+
+def test_labels_found_missed_and_wrong() -> None:
+    labels = [["a", "b"], ["a"], [], ["c"]]
+    predicted = [["a"], ["a", "b"], ["c"], ["c"]]
+    ax = plot_label_counts(labels, predicted)
+    widths = [[bar.get_width() for bar in bars] for bars in ax.containers]
+    assert widths == [[2, 0, 1], [0, 1, 0], [0, -1, -1]]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "c"]
+    assert ax.get_title() == "All labels right in 25.0% of 4 texts"
+    with pytest.raises(ValueError, match="equally long.*4 lists of labels and 1"):
+        plot_label_counts(labels, [[]])
+    with pytest.raises(ValueError, match=r"Missing: \['c'\]"):
+        plot_label_counts(labels, predicted, classes=["a", "b"])
 
 
 def test_history_marks_the_best_validation() -> None:

@@ -31,6 +31,14 @@ LabelCol = Annotated[
     str,
     typer.Option(help="Column with the labels; default: label.", show_default=False),
 ]
+LabelSep = Annotated[
+    str | None,
+    typer.Option(
+        help="What separates the labels of a text, such as ';', where it may have "
+        "several or none: makes multi_label=true.",
+        show_default=False,
+    ),
+]
 IdCol = Annotated[
     str,
     typer.Option(

@@ -19,7 +19,7 @@ class Plan:
         data: The table.
         output: Where the model goes.
         report: Where the report goes.
-        columns: Column names by option.
+        columns: Column names by option, and what else says how to read them.
         arguments: Of the estimator.
         tune: Arguments of `keras_seq.tune`.
         job: What the job file said, for messages.
@@ -28,7 +28,7 @@ class Plan:
     data: Path
     output: Path
     report: Path
-    columns: dict[str, str]
+    columns: dict[str, Any]
     arguments: dict[str, Any]
     tune: dict[str, Any]
     job: JobFile
@@ -40,7 +40,7 @@ class Plan:
 
 def plan_search(
     given: Mapping[str, Any],
-    columns: Mapping[str, str],
+    columns: Mapping[str, str | None],
     flags: Collection[str],
     required: Collection[str] = (),
 ) -> Plan:
@@ -48,7 +48,7 @@ def plan_search(
 
     Args:
         given: What was typed; None where nothing was.
-        columns: Options that name columns, and their defaults.
+        columns: Options that say how to read the columns, and their defaults.
         flags: Options that are arguments of the estimator.
         required: Those of them that must be given.
 

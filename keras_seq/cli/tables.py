@@ -16,15 +16,20 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _ENCODING = "utf-8-sig"
 
 
-def read_texts(path: Path, text_col: str, label_col: str | None) -> "pd.DataFrame":
+def read_texts(
+    path: Path, text_col: str, label_col: str | None, label_sep: str | None = None
+) -> "pd.DataFrame":
     """Reads a table of texts, and labels if asked.
 
     In CSV a text is taken as it stands, so that an empty cell is the empty text and
-    `NA` a word; labels are whole numbers or booleans if all of them are.
+    `NA` a word; labels are whole numbers or booleans if all of them are. With
+    `label_sep` a cell is cut there into a list of labels, an empty one into none.
 
     Raises:
         ValueError: If the file or a column is missing or a label is; naming rows.
     """
+    import pandas as pd
+
     columns = {"--text-col": text_col}
     if label_col is not None:
         columns["--label-col"] = label_col
@@ -32,6 +37,11 @@ def read_texts(path: Path, text_col: str, label_col: str | None) -> "pd.DataFram
     if label_col is None:
         return frame
     labels = frame[label_col]
+    if label_sep is not None:
+        frame[label_col] = _split_labels(labels, label_sep)
+        return frame
+    if labels.map(pd.api.types.is_list_like).any():  # a column of lists, in Parquet
+        return frame
     missing = labels.isna() | labels.eq("")
     if missing.any():
         # Rows as a spreadsheet counts them, below the header.
@@ -163,6 +173,22 @@ def _check_columns(path: Path, known: list[str], columns: dict[str, str]) -> Non
                 f"{path} has no column {name!r} ({option}).{did_you_mean(name, known)} "
                 f"Its columns are: {', '.join(known)}."
             )
+
+
+def _split_labels(column: "pd.Series", separator: str) -> "pd.Series":
+    """Lists of labels, whole numbers if every label is one."""
+    import pandas as pd
+
+    if not separator:
+        raise ValueError("--label-sep must not be empty.")
+    cells = column.fillna("").astype(str).str.split(separator, regex=False)
+    lists = [[part.strip() for part in cell if part.strip()] for cell in cells]
+    flat = _typed(pd.Series([part for cell in lists for part in cell], dtype=str))
+    if not pd.api.types.is_integer_dtype(flat):
+        return pd.Series(lists, column.index, dtype=object)
+    numbers = iter(flat.tolist())
+    typed = [[next(numbers) for _ in cell] for cell in lists]
+    return pd.Series(typed, column.index, dtype=object)
 
 
 def _typed(column: "pd.Series") -> "pd.Series":

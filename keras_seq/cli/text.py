@@ -20,6 +20,7 @@ def fit(
     output: options.ModelOutput,
     text_col: options.TextCol = "text",
     label_col: options.LabelCol = "label",
+    label_sep: options.LabelSep = None,
     cell: options.Cell = None,
     units: options.Units = None,
     epochs: options.Epochs = None,
@@ -31,7 +32,9 @@ def fit(
 
     check_folder(output)
     arguments = collect(settings, cell=cell, units=units, epochs=epochs, seed=seed)
-    frame = read_texts(data, text_col, label_col)
+    if label_sep is not None:
+        arguments["multi_label"] = True
+    frame = read_texts(data, text_col, label_col, label_sep)
     classifier = _new_classifier(arguments)
     classifier.fit(list(frame[text_col]), list(frame[label_col]))
     classifier.save(output)
@@ -47,6 +50,9 @@ def predict(
     proba: Annotated[
         bool, typer.Option("--proba", help="Add a column per class.")
     ] = False,
+    label_sep: Annotated[
+        str, typer.Option(help="What to put between several labels of a text.")
+    ] = ";",
 ) -> None:
     """Label the texts of a table: its columns, and `prediction`."""
     from keras_seq.cli.tables import check_table_output, read_texts, write_table
@@ -55,7 +61,10 @@ def predict(
     frame = read_texts(data, text_col, None)
     classifier = _load(model)
     probabilities = classifier.predict_proba(list(frame[text_col]))
-    added = {"prediction": classifier.classes_[probabilities.argmax(axis=1)]}
+    predicted = classifier._choose_labels(probabilities)  # one pass for both
+    if classifier.multi_label:
+        predicted = [label_sep.join(map(str, labels)) for labels in predicted]
+    added = {"prediction": predicted}
     if proba:
         for column, name in enumerate(classifier.classes_):
             added[f"proba_{name}"] = probabilities[:, column]
@@ -71,22 +80,32 @@ def evaluate(
     data: options.Data,
     text_col: options.TextCol = "text",
     label_col: options.LabelCol = "label",
+    label_sep: options.LabelSep = None,
     json: options.AsJson = False,
 ) -> None:
     """Score a model on labelled texts that it was not trained on."""
     from keras_seq.cli.report import show_scores
     from keras_seq.cli.tables import read_texts
 
-    frame = read_texts(data, text_col, label_col)
     classifier = _load(model)
+    if classifier.multi_label and label_sep is None and data.suffix != ".parquet":
+        raise ValueError("--label-sep is missing: the model gives several labels.")
+    frame = read_texts(data, text_col, label_col, label_sep)
     labels = frame[label_col]
     if classifier.classes_.dtype.kind == "U":  # "1" is a word if it was one in `fit`
-        labels = labels.astype(str)
+        if classifier.multi_label:
+            labels = labels.map(lambda given: [str(label) for label in given])
+        else:
+            labels = labels.astype(str)
     scores = classifier.evaluate(list(frame[text_col]), list(labels))
     print(show_scores(scores, json))
 
 
-_COLUMNS = {"text_col": options.TextCol, "label_col": options.LabelCol}
+_COLUMNS = {
+    "text_col": options.TextCol,
+    "label_col": options.LabelCol,
+    "label_sep": options.LabelSep,
+}
 _ARGUMENTS = {
     "cell": options.Cell,
     "units": options.Units,
@@ -103,14 +122,17 @@ def tune(**given: Any) -> None:
     from keras_seq.cli.searching import plan_search, search_and_save
     from keras_seq.cli.tables import read_texts
 
-    plan = plan_search(given, {"text_col": "text", "label_col": "label"}, _ARGUMENTS)
-    text_col, label_col = plan.columns["text_col"], plan.columns["label_col"]
-    frame = read_texts(plan.data, text_col, label_col)
+    columns = {"text_col": "text", "label_col": "label", "label_sep": None}
+    plan = plan_search(given, columns, _ARGUMENTS)
+    text_col, label_col, label_sep = (plan.columns[name] for name in columns)
+    frame = read_texts(plan.data, text_col, label_col, label_sep)
     import_backend()
     from keras_seq import TextClassifier
 
     plan.check_arguments(TextClassifier)
     classifier = TextClassifier(**plan.arguments)
+    if label_sep is not None:
+        classifier.set_params(multi_label=True)
     texts, labels = list(frame[text_col]), list(frame[label_col])
     search_and_save(classifier, texts, labels, plan=plan)
 

@@ -1,6 +1,9 @@
 """What a text network has to beat: the commonest class, and TF-IDF with a line."""
 
+from typing import Any, Self
+
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -12,11 +15,52 @@ from keras_seq.training.runtime import derive_seed
 MAX_ROWS = 50_000
 
 
-def majority_probabilities(class_id: int, count: int, num_classes: int) -> np.ndarray:
-    """All probability on one class: `(count, num_classes)`."""
+def majority(targets: np.ndarray, weights: np.ndarray) -> int | list[float]:
+    """The commonest class id; of several labels the share of texts that have each."""
+    if targets.ndim == 2:
+        return np.average(targets, axis=0, weights=weights).tolist()
+    return int(np.bincount(targets, weights).argmax())
+
+
+def majority_probabilities(
+    learned: int | list[float], count: int, num_classes: int
+) -> np.ndarray:
+    """All probability on one class, or each label's share: `(count, num_classes)`."""
+    if isinstance(learned, list):
+        return np.tile(learned, (count, 1))
     probabilities = np.zeros((count, num_classes))
-    probabilities[:, class_id] = 1.0
+    probabilities[:, learned] = 1.0
     return probabilities
+
+
+class OneVsRest(BaseEstimator):
+    """A logistic regression for each label.
+
+    scikit-learn's `OneVsRestClassifier` warns of labels that all texts have, or none.
+    """
+
+    def fit(self, X: Any, y: np.ndarray, sample_weight: np.ndarray) -> Self:
+        self.models_ = [
+            _logistic().fit(X, column, sample_weight)
+            if len(np.unique(column)) > 1
+            else float(column[0])
+            for column in y.T
+        ]
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Of each label, `(n, num_labels)`; constant where there was no choice."""
+        columns = [
+            np.full(X.shape[0], model)
+            if isinstance(model, float)
+            else model.predict_proba(X)[:, 1]
+            for model in self.models_
+        ]
+        return np.stack(columns, axis=1)
+
+
+def _logistic() -> LogisticRegression:
+    return LogisticRegression(C=10.0, max_iter=1000)
 
 
 def fit_linear(
@@ -27,7 +71,8 @@ def fit_linear(
     It gets the network's own tokens, so that it is as good on Chinese as on English.
 
     Args:
-        corpus: Training texts; at most 50,000, drawn at random, are used.
+        corpus: Training texts; at most 50,000, drawn at random, are used. Where they
+            have several labels there is a regression for each.
         preprocessor: Fitted.
         seed: Of the drawing.
 
@@ -48,14 +93,17 @@ def fit_linear(
         ngram_range=(1, 2),
         sublinear_tf=True,
     )
-    model = make_pipeline(vectorizer, LogisticRegression(C=10.0, max_iter=1000))
-    return model.fit(texts, targets, logisticregression__sample_weight=weights)
+    model = OneVsRest() if targets.ndim == 2 else _logistic()
+    weighing = {f"{type(model).__name__.lower()}__sample_weight": weights}
+    return make_pipeline(vectorizer, model).fit(texts, targets, **weighing)
 
 
 def linear_probabilities(
     model: Pipeline, texts: list[str], num_classes: int
 ) -> np.ndarray:
     """Class probabilities, `(num_texts, num_classes)`; 0 for classes never drawn."""
+    if isinstance(model[-1], OneVsRest):
+        return model.predict_proba(texts)
     probabilities = np.zeros((len(texts), num_classes))
     probabilities[:, model.classes_] = model.predict_proba(texts)
     return probabilities

@@ -135,7 +135,7 @@ def _labelled(
     targets: np.ndarray,
     weights: np.ndarray,
 ) -> tuple[Any, ...]:
-    target = np.zeros(buckets.batch_size, targets.dtype)
+    target = np.zeros((buckets.batch_size, *targets.shape[1:]), targets.dtype)
     target[: len(chosen)] = targets[chosen]
     weight = np.zeros(buckets.batch_size, np.float32)  # 0 for the rows that fill up
     weight[: len(chosen)] = weights[chosen]

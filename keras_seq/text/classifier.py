@@ -1,6 +1,6 @@
 """TextClassifier: raw strings in, labels out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from keras_seq.layers.ngrams import MOST_BUCKETS
 from keras_seq.text.baseline import (
     fit_linear,
     linear_probabilities,
+    majority,
     majority_probabilities,
 )
 from keras_seq.text.batches import (
@@ -27,17 +28,26 @@ from keras_seq.text.batches import (
     validation_batches,
 )
 from keras_seq.text.builder import build_text_classifier
+from keras_seq.text.calibration import apply_temperature, fit_temperature
 from keras_seq.text.corpus import (
     Corpus,
     check_pairs,
     split_stratified,
     stratified_folds,
 )
-from keras_seq.text.labels import encode_labels, learn_classes
+from keras_seq.text.labels import (
+    check_class_weight,
+    encode_label_lists,
+    encode_labels,
+    learn_classes,
+    learn_listed_classes,
+    weigh_classes,
+)
 from keras_seq.text.preprocessing import TextPreprocessor
-from keras_seq.text.scores import classification_scores, verdict
+from keras_seq.text.scores import classification_scores, multi_label_scores, verdict
 from keras_seq.text.shares import choose_shares, has_heads
 from keras_seq.text.texts import check_texts, check_weights
+from keras_seq.text.thresholds import choose_thresholds, decide
 from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.distribution import (
     check_divisible,
@@ -70,6 +80,7 @@ _BUILDER_ARGS = (
     "ngram_dim",
     "ngram_buckets",
     "ngram_dropout",
+    "multi_label",
     "label_smoothing",
     "auxiliary",
     "auxiliary_weight",
@@ -111,6 +122,9 @@ class TextClassifier(SequenceEstimator):
         ngram_dim: Size of the vectors in the bag.
         ngram_buckets: Number of vectors that all runs of one length share.
         ngram_dropout: Share of tokens and runs that the bag leaves out in training.
+        multi_label: Whether a text has a list of labels, which may be empty. Each
+            label is then decided by itself, by a threshold with the largest F1 on the
+            validation part.
         label_smoothing: Share of a target that is spread over all classes in the loss;
             no score knows of it.
         auxiliary: `"next_step"` trains to predict the next token as well.
@@ -132,9 +146,18 @@ class TextClassifier(SequenceEstimator):
             need more than ten, others stop before.
         batch_size: Texts per step.
         patience: Epochs without improvement on validation before training stops.
+        class_weight: Factors of the texts' weights: `"balanced"` makes classes weigh
+            the same, n / (num_classes * count) in the training texts; or
+            `{label: weight}`, 1 for those left out. None: all texts weigh the same.
+            Training, early stopping and the TF-IDF baseline know of it; the scores
+            count every text alike. Not with `multi_label`, where thresholds do it.
         validation_split: Share of the texts held back, stratified by label.
         refit_full: Whether to train again on everything, for as many epochs as were
             best on validation.
+        calibration: `"temperature"`: probabilities are p^(1/T), made to sum to one,
+            with the T that lowers the log loss on the validation part most, so that
+            they are as sure as they are right; T is 1 unless it lowers it clearly. The
+            likeliest label stays. None: as the network gives them.
         baseline: Whether to fit TF-IDF + logistic regression for comparison.
         precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"` or `"float64"`, in
             which the network computes; None: as Keras is set. Outputs are float32.
@@ -151,7 +174,14 @@ class TextClassifier(SequenceEstimator):
             `grad_norm_max` (L2 norm of all gradients together, before clipping),
             `clipped_fraction` (share of steps that clipping changed), seconds.
         best_epoch_: Epochs after which validation was best.
-        validation_: Scores on the validation part, and `baselines`.
+        thresholds_: With `multi_label`, the probability from which on a text is given
+            each label; 0.5 where no validation text has it. Else None.
+        temperature_: T of `calibration`; 1.0: nothing is changed.
+        validation_: Scores on the validation part, as of `evaluate`, and
+            `ece_uncalibrated`. `log_loss` and `ece` are those of the calibrated
+            probabilities, a little too good for T was chosen there, and so were
+            `thresholds_`; `val_log_loss` of `history_`, by which training stops, is
+            the network's own.
 
     Example:
         >>> clf = TextClassifier(epochs=3)                             # doctest: +SKIP
@@ -183,6 +213,7 @@ class TextClassifier(SequenceEstimator):
         ngram_dim: int = 32,
         ngram_buckets: int = MOST_BUCKETS,
         ngram_dropout: float = 0.3,
+        multi_label: bool = False,
         label_smoothing: float = 0.0,
         auxiliary: str | None = None,
         auxiliary_weight: float = 0.1,
@@ -198,8 +229,10 @@ class TextClassifier(SequenceEstimator):
         epochs: int = 30,
         batch_size: int = 64,
         patience: int = 2,
+        class_weight: str | Mapping[Any, float] | None = None,
         validation_split: float = 0.1,
         refit_full: bool = True,
+        calibration: str | None = "temperature",
         baseline: bool = True,
         precision: str | None = None,
         jit: bool | str = "auto",
@@ -226,6 +259,7 @@ class TextClassifier(SequenceEstimator):
         self.ngram_dim = ngram_dim
         self.ngram_buckets = ngram_buckets
         self.ngram_dropout = ngram_dropout
+        self.multi_label = multi_label
         self.label_smoothing = label_smoothing
         self.auxiliary = auxiliary
         self.auxiliary_weight = auxiliary_weight
@@ -241,8 +275,10 @@ class TextClassifier(SequenceEstimator):
         self.epochs = epochs
         self.batch_size = batch_size
         self.patience = patience
+        self.class_weight = class_weight
         self.validation_split = validation_split
         self.refit_full = refit_full
+        self.calibration = calibration
         self.baseline = baseline
         self.precision = precision
         self.jit = jit
@@ -267,9 +303,12 @@ class TextClassifier(SequenceEstimator):
 
         Args:
             texts: Strings; an empty one is a text without tokens.
-            labels: As many; all str, all int or all bool.
+            labels: As many; all str, all int or all bool; a categorical column counts
+                as its values. With `multi_label` a list, tuple or set of str or int
+                for each text.
             validation_data: `(texts, labels)` to validate on.
-            sample_weight: Weight of each text in the loss; None: 1.
+            sample_weight: Weight of each text in the loss; None: 1. `class_weight`
+                multiplies it.
             callbacks: Keras callbacks, for both trainings.
             verbose: 0 is silent; otherwise progress with the time left is shown.
             checkpoint: Folder that makes the fit resumable: after each epoch it holds
@@ -284,11 +323,13 @@ class TextClassifier(SequenceEstimator):
         """
         self._check_arguments()
         self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half done
-        strings, values = check_pairs(texts, labels)
+        strings, values = check_pairs(texts, labels, multi_label=self.multi_label)
         weights = check_weights(sample_weight, len(strings))
-        self.classes_ = learn_classes(values)
-        corpus = Corpus(strings, encode_labels(values, self.classes_), weights)
-        self._majority = int(np.bincount(corpus.targets, weights).argmax())
+        learn = learn_listed_classes if self.multi_label else learn_classes
+        self.classes_ = learn(values)
+        check_class_weight(self.class_weight, self.classes_)
+        corpus = Corpus(strings, self._encode(values), weights)
+        self._majority = majority(corpus.targets, weights)
         self.validation_ = {}
         training, held = self._hold_out(corpus, validation_data)
         data = (texts, labels, validation_data, sample_weight)
@@ -301,7 +342,7 @@ class TextClassifier(SequenceEstimator):
         result = self._learn(training, held, epochs=self.epochs, title="fit", **manner)
         self.history_, self.best_epoch_ = result.history, result.best_epoch
         shares = self._weigh_heads(held)
-        self.validation_ = self._score(held.texts, held.targets)
+        self.validation_ = self._validate(held)
         if verbose:
             print(f"validation: {verdict(self.validation_)}")
         if self.refit_full and validation_data is None:
@@ -321,6 +362,14 @@ class TextClassifier(SequenceEstimator):
         check_integer("seed", self.seed, 0)
         check_number("validation_split", self.validation_split, above=0, below=1)
         check_choice("refit_full", self.refit_full, (True, False))
+        check_choice("multi_label", self.multi_label, (True, False))
+        if self.multi_label and self.class_weight is not None:
+            raise ValueError(
+                "`class_weight` is for one label per text: with multi_label=True "
+                "`thresholds_` make up for rare labels. Received: "
+                f"class_weight={self.class_weight!r}"
+            )
+        check_choice("calibration", self.calibration, ("temperature", None))
         check_choice("baseline", self.baseline, (True, False))
 
     def _hold_out(self, corpus: Corpus, given: Any) -> tuple[Corpus, Corpus]:
@@ -334,9 +383,13 @@ class TextClassifier(SequenceEstimator):
                 f"Received: {type(given).__name__}"
             )
         names = ("validation_data[0]", "validation_data[1]")
-        texts, values = check_pairs(given[0], given[1], names)
-        targets = encode_labels(values, self.classes_, names[1])
+        texts, values = check_pairs(given[0], given[1], names, self.multi_label)
+        targets = self._encode(values, names[1])
         return corpus, Corpus(texts, targets, np.ones(len(texts), np.float32))
+
+    def _encode(self, values: list[Any], name: str = "labels") -> np.ndarray:
+        encode = encode_label_lists if self.multi_label else encode_labels
+        return encode(values, self.classes_, name)
 
     def _learn(
         self,
@@ -350,6 +403,14 @@ class TextClassifier(SequenceEstimator):
         checkpoint: Checkpoint | None,
     ) -> FitResult:
         """Learns vocabulary, network and baseline from one corpus, and it alone."""
+        by_class = None
+        if self.class_weight is not None:
+            by_class = weigh_classes(
+                self.class_weight, corpus.targets, corpus.weights, self.classes_
+            )
+            # The baseline is told what the network is, or it would answer another
+            # question.
+            corpus = corpus.reweigh(by_class)
         self.preprocessor_ = self._make_preprocessor().fit(corpus.texts)
         self._builder_args = {
             **{name: getattr(self, name) for name in _BUILDER_ARGS},
@@ -359,6 +420,11 @@ class TextClassifier(SequenceEstimator):
         }
         validation = None
         if held is not None:
+            if by_class is not None:
+                # Early stopping asks whether what is minimised still falls on new
+                # texts. Without the weights it would prefer the epoch that has taken
+                # least notice of them.
+                held = held.reweigh(by_class)
             shown = self._buckets(held.texts)
             validation = validation_batches(shown, held.targets, held.weights)
         buckets = self._buckets(corpus.texts)
@@ -397,6 +463,29 @@ class TextClassifier(SequenceEstimator):
         self.model_.get_layer("probabilities").shares.assign(shares)
         return shares
 
+    def _validate(self, held: Corpus) -> dict[str, Any]:
+        """Calibrates on texts that the network has not seen, and scores it there.
+
+        Temperature and thresholds weigh texts as training does, by `sample_weight`, but
+        know no `class_weight`: probabilities are to be those of the texts as they come.
+        """
+        texts, targets, weights = held
+        raw = self._raw_probabilities(texts)
+        self.temperature_ = 1.0
+        if self.calibration:
+            self.temperature_ = fit_temperature(raw, targets, weights, self.multi_label)
+        calibrated = apply_temperature(raw, self.temperature_, self.multi_label)
+        self.thresholds_: np.ndarray | None = None
+        self._linear_thresholds = np.full(len(self.classes_), 0.5)
+        if self.multi_label:
+            self.thresholds_ = choose_thresholds(calibrated, targets, weights)
+            if self._linear is not None:
+                linear = linear_probabilities(self._linear, texts, len(self.classes_))
+                self._linear_thresholds = choose_thresholds(linear, targets, weights)
+        scores = self._score(texts, targets, calibrated)
+        uncalibrated = self._rate(targets, raw, self.thresholds_)
+        return {**scores, "ece_uncalibrated": uncalibrated["ece"]}
+
     def _make_preprocessor(self) -> TextPreprocessor:
         return TextPreprocessor(
             **{name: getattr(self, name) for name in _PREPROCESSOR_ARGS}
@@ -421,11 +510,17 @@ class TextClassifier(SequenceEstimator):
 
         Returns:
             float32, `(num_texts, num_classes)`, columns in the order of `classes_`.
+            Rows sum to one, but not with `multi_label`.
         """
         self._check_fitted()
         return self._probabilities(check_texts(texts))
 
     def _probabilities(self, texts: list[str]) -> np.ndarray:
+        raw = self._raw_probabilities(texts)
+        return apply_temperature(raw, self.temperature_, self.multi_label)
+
+    def _raw_probabilities(self, texts: list[str]) -> np.ndarray:
+        """What the network says."""
         # A few texts need no batch of 256; powers of two keep the shapes few.
         batch_size = min(256, 1 << (len(texts) - 1).bit_length())
         result = np.zeros((len(texts), len(self.classes_)), np.float32)
@@ -434,9 +529,22 @@ class TextClassifier(SequenceEstimator):
             result[rows] = output[: len(rows)]
         return result
 
-    def predict(self, texts: Sequence[str]) -> np.ndarray:
-        """The likeliest label of each text, of the type given to `fit`."""
-        probabilities = self.predict_proba(texts)
+    def predict(self, texts: Sequence[str]) -> Any:
+        """The likeliest label of each text, of the type given to `fit`.
+
+        Args:
+            texts: Strings.
+
+        Returns:
+            An array, `(num_texts,)`; with `multi_label` a list of labels for each text,
+            in the order of `classes_`.
+        """
+        return self._choose_labels(self.predict_proba(texts))
+
+    def _choose_labels(self, probabilities: np.ndarray) -> Any:
+        if self.thresholds_ is not None:
+            given = decide(probabilities, self.thresholds_)
+            return [self.classes_[row].tolist() for row in given]
         return self.classes_[probabilities.argmax(axis=1)]
 
     def evaluate(self, texts: Sequence[str], labels: Sequence[Any]) -> dict[str, Any]:
@@ -447,31 +555,47 @@ class TextClassifier(SequenceEstimator):
             labels: Their labels.
 
         Returns:
-            `accuracy`, `f1_macro`, `f1_per_class`, `log_loss`, `n`, and `baselines`:
+            `accuracy`, `f1_macro`, `f1_per_class`, `log_loss`, `ece` (expected
+            calibration error: how far the probability of the likeliest label is from
+            the share of answers that are right, in 15 bins), `n`, and `baselines`:
             the same of `majority` (the commonest training label) and of
-            `tfidf_logreg`. The linear model is not saved: after `load` its entry is
-            its score on the validation part of `fit`, marked `"on": "validation"`.
+            `tfidf_logreg`. With `multi_label` instead of `accuracy`: `f1_micro`,
+            `subset_accuracy` (texts with all labels right) and `hamming_loss` (wrong
+            decisions); `log_loss` and `ece` are those of all texts and labels, and
+            `majority` gives the labels that half of the texts have or more.
+            The linear model is not saved: after `load` its entry is its score on the
+            validation part of `fit`, marked `"on": "validation"`.
         """
         self._check_fitted()
-        strings, values = check_pairs(texts, labels)
-        return self._score(strings, encode_labels(values, self.classes_))
+        strings, values = check_pairs(texts, labels, multi_label=self.multi_label)
+        targets = self._encode(values)
+        return self._score(strings, targets, self._probabilities(strings))
 
-    def _score(self, texts: list[str], targets: np.ndarray) -> dict[str, Any]:
+    def _score(
+        self, texts: list[str], targets: np.ndarray, probabilities: np.ndarray
+    ) -> dict[str, Any]:
         count, num_classes = len(texts), len(self.classes_)
-
-        def scores(probabilities: np.ndarray) -> dict[str, Any]:
-            return classification_scores(targets, probabilities, self.classes_)
-
-        majority = majority_probabilities(self._majority, count, num_classes)
-        baselines = {"majority": scores(majority)}
+        prior = majority_probabilities(self._majority, count, num_classes)
+        baselines = {"majority": self._rate(targets, prior, np.full(num_classes, 0.5))}
         if self._linear is not None:
             linear = linear_probabilities(self._linear, texts, num_classes)
-            baselines["tfidf_logreg"] = scores(linear)
+            thresholds = self._linear_thresholds
+            baselines["tfidf_logreg"] = self._rate(targets, linear, thresholds)
         elif "tfidf_logreg" in self.validation_.get("baselines", {}):
             stored = self.validation_["baselines"]["tfidf_logreg"]
             baselines["tfidf_logreg"] = {**stored, "on": "validation"}
-        own = scores(self._probabilities(texts))
+        own = self._rate(targets, probabilities, self.thresholds_)
         return {**own, "n": count, "baselines": baselines}
+
+    def _rate(
+        self,
+        targets: np.ndarray,
+        probabilities: np.ndarray,
+        thresholds: np.ndarray | None,
+    ) -> dict[str, Any]:
+        if thresholds is not None and self.multi_label:
+            return multi_label_scores(targets, probabilities, thresholds, self.classes_)
+        return classification_scores(targets, probabilities, self.classes_)
 
     def split_folds(
         self, count: int, texts: Sequence[str], labels: Sequence[Any]
@@ -483,8 +607,9 @@ class TextClassifier(SequenceEstimator):
             texts: Strings; copies of one go to one fold.
             labels: Their labels.
         """
-        strings, values = check_pairs(texts, labels)
-        for rows in stratified_folds(strings, values, count, self.seed):
+        strings, values = check_pairs(texts, labels, multi_label=self.multi_label)
+        folds = stratified_folds(strings, values, count, self.seed, self.multi_label)
+        for rows in folds:
             kept, held = (
                 ([strings[row] for row in part], [values[row] for row in part])
                 for part in rows
@@ -499,6 +624,8 @@ class TextClassifier(SequenceEstimator):
     ) -> Any:
         """Draws the confusion matrix of labelled texts, or how training went.
 
+        With `multi_label`: how often each label was found, missed, and given wrongly.
+
         Args:
             texts: Strings; None draws the learning curves.
             labels: Their labels.
@@ -512,6 +639,10 @@ class TextClassifier(SequenceEstimator):
         self._check_fitted()
         if texts is None or labels is None:
             return plotting.plot_history(self.history_, ax=ax)
+        if self.multi_label:
+            values = check_pairs(texts, labels, multi_label=True)[1]
+            draw, predicted = plotting.plot_label_counts, self.predict(texts)
+            return draw(values, predicted, classes=self.classes_.tolist(), ax=ax)
         return plotting.plot_confusion_matrix(
             labels,
             self.predict(texts).tolist(),
@@ -524,6 +655,15 @@ class TextClassifier(SequenceEstimator):
         """Tokens by id."""
         return self.preprocessor_.vocabulary_
 
+    def _saved_params(self) -> dict[str, Any]:
+        params = super()._saved_params()
+        if isinstance(self.class_weight, Mapping):  # JSON's keys are all text
+            params["class_weight"] = [
+                [label.item() if isinstance(label, np.generic) else label, weight]
+                for label, weight in self.class_weight.items()
+            ]
+        return params
+
     def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         preprocessor, arrays = self.preprocessor_.get_state()
         state = {
@@ -531,17 +671,27 @@ class TextClassifier(SequenceEstimator):
             "classes": self.classes_.tolist(),
             "majority": self._majority,
             "best_epoch": self.best_epoch_,
+            "temperature": self.temperature_,
+            "thresholds": None
+            if self.thresholds_ is None
+            else self.thresholds_.tolist(),
             "validation": self.validation_,
             "history": self.history_.to_dict(orient="list"),
         }
         return state, arrays
 
     def _set_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        if isinstance(self.class_weight, list):
+            self.class_weight = dict(self.class_weight)
         preprocessor = self._make_preprocessor()
         self.preprocessor_ = preprocessor.set_state(state["preprocessor"], arrays)
         self.classes_ = np.array(state["classes"])
         self._majority = state["majority"]
         self.best_epoch_ = state["best_epoch"]
+        self.temperature_ = state.get("temperature", 1.0)
+        thresholds = state.get("thresholds")
+        self.thresholds_ = None if thresholds is None else np.array(thresholds)
+        self._linear_thresholds = np.full(len(self.classes_), 0.5)
         self.validation_ = state["validation"]
         self.history_ = pd.DataFrame(state["history"])
         self._linear = None

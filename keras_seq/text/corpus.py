@@ -8,13 +8,25 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from keras_seq.text.labels import check_labels, encode_labels, learn_classes
+from keras_seq.text.labels import (
+    check_label_lists,
+    check_labels,
+    encode_label_lists,
+    encode_labels,
+    learn_classes,
+    learn_listed_classes,
+)
+from keras_seq.text.stratification import deal_out, only_in_one, split_labels
 from keras_seq.text.texts import check_texts
 from keras_seq.training.runtime import derive_seed
 
 
 class Corpus(NamedTuple):
-    """Texts, class ids (int32) and weights (float32), row by row."""
+    """Texts, targets and weights (float32), row by row.
+
+    Targets are class ids, int32, `(n,)`, or where texts have several labels 0 and 1,
+    float32, `(n, num_classes)`.
+    """
 
     texts: list[str]
     targets: np.ndarray
@@ -25,14 +37,21 @@ class Corpus(NamedTuple):
         texts = [self.texts[row] for row in rows]
         return type(self)(texts, self.targets[rows], self.weights[rows])
 
+    def reweigh(self, by_class: np.ndarray) -> Self:
+        """The same with each weight times that of its class, `(num_classes,)`."""
+        weights = self.weights * by_class[self.targets].astype(np.float32)
+        return self._replace(weights=weights)
+
 
 def check_pairs(
     texts: Sequence[str],
     labels: Sequence[Any],
     names: tuple[str, str] = ("texts", "labels"),
+    multi_label: bool = False,
 ) -> tuple[list[str], list[Any]]:
     """Checks texts and labels, and that there are as many of both."""
-    strings, values = check_texts(texts, names[0]), check_labels(labels, names[1])
+    check = check_label_lists if multi_label else check_labels
+    strings, values = check_texts(texts, names[0]), check(labels, names[1])
     if len(values) != len(strings):
         raise ValueError(
             f"`{names[0]}` and `{names[1]}` must have the same length. "
@@ -47,7 +66,8 @@ def split_stratified(
     """Parts to train and to validate on, each class with about the same share.
 
     Copies of a text stay together, else validation would ask what training told. A
-    class with a single text is trained on and, after a warning, not validated.
+    class with a single text is trained on and, after a warning, not validated; so is
+    one of several labels whose texts the other labels put on one side.
 
     Args:
         corpus: All that may be used.
@@ -59,6 +79,9 @@ def split_stratified(
         ValueError: If there are too few texts.
     """
     text_id, _ = pd.factorize(np.array(corpus.texts, dtype=object))
+    if corpus.targets.ndim == 2:
+        random = np.random.default_rng(derive_seed(seed, "validation"))
+        return _split_by_labels(corpus, text_id, classes, share, random)
     _, first = np.unique(text_id, return_index=True)
     targets = corpus.targets[first]  # of each distinct text
     counts = np.bincount(targets, minlength=len(classes))
@@ -87,8 +110,45 @@ def split_stratified(
     return corpus.take(np.flatnonzero(~held)), corpus.take(np.flatnonzero(held))
 
 
+def _split_by_labels(
+    corpus: Corpus,
+    text_id: np.ndarray,
+    classes: np.ndarray,
+    share: float,
+    random: np.random.Generator,
+) -> tuple[Corpus, Corpus]:
+    targets = _of_distinct_texts(corpus.targets, text_id)
+    drawn = split_labels(targets, share, random)
+    if not drawn.any() or drawn.all():
+        raise ValueError(
+            "`texts` are too few to hold a stratified part back for validation: give "
+            f"`validation_data`. Received: {len(targets)} distinct texts with "
+            f"{len(classes)} labels"
+        )
+    single = only_in_one(targets, drawn)
+    if len(single):
+        warnings.warn(
+            "These labels have a single text, or come with others that have, and are "
+            f"trained on and not validated: {classes[single].tolist()[:5]}",
+            stacklevel=5,
+        )
+    held = drawn[text_id]
+    return corpus.take(np.flatnonzero(~held)), corpus.take(np.flatnonzero(held))
+
+
+def _of_distinct_texts(targets: np.ndarray, text_id: np.ndarray) -> np.ndarray:
+    """The labels that any copy of a text has: `(num_distinct, num_classes)`."""
+    joint = np.zeros((text_id.max() + 1, targets.shape[1]), targets.dtype)
+    np.maximum.at(joint, text_id, targets)
+    return joint
+
+
 def stratified_folds(
-    texts: list[str], values: list[Any], count: int, seed: int
+    texts: list[str],
+    values: list[Any],
+    count: int,
+    seed: int,
+    multi_label: bool = False,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Row numbers to train and to validate on, fold by fold; copies stay together.
 
@@ -97,11 +157,16 @@ def stratified_folds(
         values: Their labels.
         count: Number of folds.
         seed: Of the drawing.
+        multi_label: Whether values are lists of labels.
 
     Raises:
-        ValueError: If a class has fewer distinct texts than there are folds.
+        ValueError: If a class has fewer distinct texts than there are folds; of several
+            labels, if one would be in a single fold and so be learned without it.
     """
     text_id, _ = pd.factorize(np.array(texts, dtype=object))
+    if multi_label:
+        yield from _label_folds(values, text_id, count, seed)
+        return
     classes = learn_classes(values)
     targets = encode_labels(values, classes)
     distinct = pd.Series(text_id).groupby(targets).nunique().to_numpy()
@@ -115,3 +180,28 @@ def stratified_folds(
         count, shuffle=True, random_state=derive_seed(seed, "folds")
     )
     yield from folds.split(texts, targets, text_id)
+
+
+def _label_folds(
+    lists: list[list[Any]], text_id: np.ndarray, count: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    classes = learn_listed_classes(lists)
+    targets = _of_distinct_texts(encode_label_lists(lists, classes), text_id)
+    if count > len(targets):
+        raise ValueError(
+            "`folds` must not exceed the number of distinct texts. Received: "
+            f"folds={count}, and {len(targets)} distinct texts"
+        )
+    random = np.random.default_rng(derive_seed(seed, "folds"))
+    wanted = np.append(targets.sum(axis=0), len(targets)) / count
+    parts = deal_out(targets, np.tile(wanted, (count, 1)), random)
+    single = only_in_one(targets, parts)
+    if len(single):
+        raise ValueError(
+            "`folds` needs two distinct texts of each label, so that each is among "
+            "those to train on. Too few have these labels: "
+            f"{classes[single].tolist()[:5]}. Received: folds={count}"
+        )
+    for fold in range(count):
+        held = parts[text_id] == fold
+        yield np.flatnonzero(~held), np.flatnonzero(held)

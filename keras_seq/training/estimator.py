@@ -62,19 +62,22 @@ class SequenceEstimator(BaseEstimator, ABC):
         """
         self._check_fitted()
         state, arrays = self._get_state()
-        params = self.get_params(deep=False)
         manifest = {
             "estimator": type(self).__name__,
-            "params": {
-                name: value
-                for name, value in params.items()
-                if not (name in self._unsaved_params and callable(value))
-            },
+            "params": self._saved_params(),
             "builder": self._builder_args,
             "state": state,
         }
         weights = {f"model/{w.path}": np.asarray(w) for w in self.model_.weights}
         artifact.write(path, manifest, {**arrays, **weights})
+
+    def _saved_params(self) -> dict[str, Any]:
+        """Constructor arguments as JSON has them; `_set_state` undoes what differs."""
+        return {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if not (name in self._unsaved_params and callable(value))
+        }
 
     @classmethod
     def load(cls, path: str | PathLike[str], **overrides: Any) -> Self:

@@ -29,7 +29,16 @@ from keras_seq.tuning.trial import Job
 from keras_seq.tuning.trial_log import Trial, TrialLog, open_folder
 
 _OBJECTIVES = {"TextClassifier": "log_loss", "Forecaster": "mase"}
-_LARGER_IS_BETTER = ("accuracy", "f1_macro", "f1_weighted", "f1", "roc_auc", "skill")
+_LARGER_IS_BETTER = (
+    "accuracy",
+    "subset_accuracy",
+    "f1_macro",
+    "f1_micro",
+    "f1_weighted",
+    "f1",
+    "roc_auc",
+    "skill",
+)
 
 
 @suggests_names

@@ -1,9 +1,11 @@
 """A saved text classifier answers the same in a new process, on either backend."""
 
+import json
 import os
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -46,3 +48,30 @@ def test_same_answers(fitted, tmp_path, backend):
     np.testing.assert_allclose(answers["proba"], fitted.predict_proba(texts), atol=1e-6)
     assert answers["labels"].dtype == bool
     np.testing.assert_array_equal(answers["labels"], fitted.predict(texts))
+
+
+def test_several_labels_on_another_backend(tmp_path):
+    df = datasets.load_sms_spam()[:200]
+    labels = [
+        [name for name in ("call", "free") if name in text.lower()]
+        for text in df["text"]
+    ]
+    options = {"units": 4, "max_length": 12, "epochs": 2, "baseline": False}
+    clf = TextClassifier(multi_label=True, **options).fit(df["text"], labels, verbose=0)
+    clf.save(tmp_path / "clf.kseq")
+    script = (
+        "import json, sys, keras_seq; clf = keras_seq.load(sys.argv[1]); "
+        "texts = json.loads(sys.argv[2]); "
+        "print(json.dumps([clf.predict(texts), clf.predict_proba(texts).tolist()]))"
+    )
+    other = {"tensorflow": "jax", "jax": "tensorflow"}[keras.backend.backend()]
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "clf.kseq"), json.dumps(UNSEEN)],
+        env={**os.environ, "KERAS_BACKEND": other},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    predicted, probabilities = json.loads(done.stdout.splitlines()[-1])
+    assert predicted == clf.predict(UNSEEN)
+    np.testing.assert_allclose(probabilities, clf.predict_proba(UNSEEN), atol=1e-6)

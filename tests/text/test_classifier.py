@@ -151,7 +151,7 @@ def test_accepts_series_and_arrays():
 
 def test_validation_data_is_used_as_given():
     texts, labels = make_texts(80)
-    clf = TextClassifier(**PLAIN).fit(
+    clf = TextClassifier(**PLAIN, calibration=None).fit(
         texts[:60], labels[:60], validation_data=(texts[60:], labels[60:]), verbose=0
     )
     assert clf.validation_["n"] == 20
@@ -304,11 +304,6 @@ def test_bad_arguments(arguments, message):
 def test_bad_sample_weight(weights, message):
     with pytest.raises(ValueError, match=message):
         TextClassifier().fit(TEXTS, LABELS, sample_weight=weights, verbose=0)
-
-
-def test_what_comes_later_is_refused():
-    with pytest.raises(ValueError, match="`checkpoint` is not available"):
-        TextClassifier().fit(TEXTS, LABELS, checkpoint="folder")
 
 
 def test_plot_draws_training_or_confusion(fitted):

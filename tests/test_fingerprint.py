@@ -1,0 +1,28 @@
+"""Fingerprints: equal for equal data, whatever order a process gives its sets."""
+
+import json
+
+import numpy as np
+import pytest
+
+from keras_seq import TextClassifier
+from keras_seq.fingerprint import check_fingerprint, fingerprint_fit, hash_data
+
+
+def test_sets_have_no_order():
+    assert list({0, 8}) != list({8, 0})  # as of now, in this version of Python
+    assert hash_data([{0, 8}]) == hash_data([{8, 0}])
+    assert hash_data([{0, 8}]) != hash_data([{0, 9}])
+    assert hash_data([{"1"}]) != hash_data([{1}])
+
+
+def test_class_weights_of_numpy_s_labels_are_compared(tmp_path):
+    path = tmp_path / "fit.json"
+    for weight in (2.0, 3.0):
+        clf = TextClassifier(class_weight={np.int64(1): weight})
+        fingerprint = fingerprint_fit(clf, (["a"], [1]))
+        if weight == 2.0:
+            check_fingerprint(path, fingerprint, "checkpoint", "fit")
+            assert json.loads(path.read_text())
+    with pytest.raises(ValueError, match="params 'class_weight' was"):
+        check_fingerprint(path, fingerprint, "checkpoint", "fit")
