@@ -46,7 +46,9 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if callable(value):
-        return f"{value.__module__}.{value.__qualname__}"
+        # Objects that can be called, such as partial functions, have no name.
+        named = value if hasattr(value, "__qualname__") else type(value)
+        return f"{getattr(named, '__module__', 'builtins')}.{named.__qualname__}"
     return repr(value)
 
 

@@ -43,11 +43,14 @@ from keras_seq.text.labels import (
     learn_listed_classes,
     weigh_classes,
 )
+from keras_seq.text.normalization import Split
 from keras_seq.text.preprocessing import TextPreprocessor
+from keras_seq.text.report import TextReport, describe_texts
 from keras_seq.text.scores import classification_scores, multi_label_scores, verdict
 from keras_seq.text.shares import choose_shares, has_heads
 from keras_seq.text.texts import check_texts, check_weights
 from keras_seq.text.thresholds import choose_thresholds, decide
+from keras_seq.text.tokenizing import Tokenized
 from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.distribution import (
     check_divisible,
@@ -137,7 +140,8 @@ class TextClassifier(SequenceEstimator):
         max_tokens: Largest vocabulary, padding and unknown included.
         split: `"auto"`: words of spaced scripts, single characters of Chinese,
             Japanese, Korean and other unspaced ones, punctuation by itself;
-            `"whitespace"`; `"character"`.
+            `"whitespace"`; `"character"`; or a function from a normalised text to its
+            tokens, such as `jieba.lcut`. A function is not saved: `load` takes it.
         max_length: Longest text in tokens; `"auto"`: longer than 99.5 % of the
             training texts, at most 512.
         truncation: What of a longer text is kept: `"head"`, `"tail"`, `"head_tail"`.
@@ -182,12 +186,17 @@ class TextClassifier(SequenceEstimator):
             probabilities, a little too good for T was chosen there, and so were
             `thresholds_`; `val_log_loss` of `history_`, by which training stops, is
             the network's own.
+        report_: What was trained and validated on, in numbers: lengths, truncated and
+            unknown shares, copies, class counts (`TextReport`). `fit` warns of what
+            stands out.
 
     Example:
         >>> clf = TextClassifier(epochs=3)                             # doctest: +SKIP
         >>> clf.fit(["so good", "so bad"], ["pos", "neg"]).predict(["good"])
         array(['pos'], dtype='<U3')                                    # doctest: +SKIP
     """
+
+    _unsaved_params = ("split",)
 
     @suggests_names
     def __init__(
@@ -222,7 +231,7 @@ class TextClassifier(SequenceEstimator):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         max_tokens: int = 20_000,
-        split: str = "auto",
+        split: Split = "auto",
         max_length: int | str = "auto",
         truncation: str = "head",
         min_count: int | str = "auto",
@@ -335,6 +344,7 @@ class TextClassifier(SequenceEstimator):
         data = (texts, labels, validation_data, sample_weight)
         kept = Checkpoint.open(checkpoint, self, data)
         manner: dict[str, Any] = {
+            "given": validation_data is not None,
             "callbacks": callbacks,
             "verbose": verbose,
             "checkpoint": kept,
@@ -400,6 +410,7 @@ class TextClassifier(SequenceEstimator):
         callbacks: Sequence[keras.callbacks.Callback] | None,
         verbose: int | str,
         title: str,
+        given: bool,
         checkpoint: Checkpoint | None,
     ) -> FitResult:
         """Learns vocabulary, network and baseline from one corpus, and it alone."""
@@ -411,7 +422,9 @@ class TextClassifier(SequenceEstimator):
             # The baseline is told what the network is, or it would answer another
             # question.
             corpus = corpus.reweigh(by_class)
-        self.preprocessor_ = self._make_preprocessor().fit(corpus.texts)
+        preprocessor = self._make_preprocessor()
+        tokens = preprocessor.tokenize(corpus.texts)
+        self.preprocessor_ = preprocessor.learn(tokens)
         self._builder_args = {
             **{name: getattr(self, name) for name in _BUILDER_ARGS},
             "precision": resolve_precision(self.precision),
@@ -425,9 +438,19 @@ class TextClassifier(SequenceEstimator):
                 # texts. Without the weights it would prefer the epoch that has taken
                 # least notice of them.
                 held = held.reweigh(by_class)
-            shown = self._buckets(held.texts)
+            held_tokens = preprocessor.tokenize(held.texts)
+            self.report_ = describe_texts(
+                preprocessor,
+                self.classes_,
+                (corpus.texts, tokens, corpus.targets),
+                (held.texts, held_tokens, held.targets),
+            )
+            if verbose:
+                print(self.report_.summary())
+            self.report_.warn(self.get_params(deep=False), given, stacklevel=3)
+            shown = self._buckets(held_tokens)
             validation = validation_batches(shown, held.targets, held.weights)
-        buckets = self._buckets(corpus.texts)
+        buckets = self._buckets(tokens)
         options = {name: self._builder_args[name] for name in ("precision", "jit")}
         with distributed(self.distribution, **options) as count:
             check_divisible(self.batch_size, count)
@@ -458,7 +481,8 @@ class TextClassifier(SequenceEstimator):
         """Lets the head have more to say that does better on validation."""
         if not has_heads(self.model_):
             return None
-        batches = prediction_batches(self._buckets(held.texts, 256))
+        tokens = self.preprocessor_.tokenize(held.texts)
+        batches = prediction_batches(self._buckets(tokens, 256))
         shares = choose_shares(self.model_, batches, held.targets, held.weights)
         self.model_.get_layer("probabilities").shares.assign(shares)
         return shares
@@ -494,10 +518,10 @@ class TextClassifier(SequenceEstimator):
     def _build_model(self, **arguments: Any) -> keras.Model:
         return build_text_classifier(**arguments)
 
-    def _buckets(self, texts: Sequence[str], batch_size: int | None = None) -> Buckets:
+    def _buckets(self, texts: Tokenized, batch_size: int | None = None) -> Buckets:
         preprocessor = self.preprocessor_
         return Buckets(
-            preprocessor.transform(texts),
+            preprocessor.encode(texts),
             preprocessor.bucket_lengths_,
             batch_size or self.batch_size,
         )
@@ -524,7 +548,8 @@ class TextClassifier(SequenceEstimator):
         # A few texts need no batch of 256; powers of two keep the shapes few.
         batch_size = min(256, 1 << (len(texts) - 1).bit_length())
         result = np.zeros((len(texts), len(self.classes_)), np.float32)
-        for rows, inputs in prediction_batches(self._buckets(texts, batch_size)):
+        tokens = self.preprocessor_.tokenize(texts)
+        for rows, inputs in prediction_batches(self._buckets(tokens, batch_size)):
             output = np.asarray(self.model_.predict_on_batch(inputs))
             result[rows] = output[: len(rows)]
         return result
@@ -676,6 +701,7 @@ class TextClassifier(SequenceEstimator):
             if self.thresholds_ is None
             else self.thresholds_.tolist(),
             "validation": self.validation_,
+            "report": self.report_.to_dict(),
             "history": self.history_.to_dict(orient="list"),
         }
         return state, arrays
@@ -693,5 +719,7 @@ class TextClassifier(SequenceEstimator):
         self.thresholds_ = None if thresholds is None else np.array(thresholds)
         self._linear_thresholds = np.full(len(self.classes_), 0.5)
         self.validation_ = state["validation"]
+        if "report" in state:
+            self.report_ = TextReport(**state["report"])
         self.history_ = pd.DataFrame(state["history"])
         self._linear = None

@@ -1,6 +1,5 @@
 """TextPreprocessor: raw strings to token ids, with what it learned from them."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -10,11 +9,13 @@ from keras_seq.errors import check_choice, check_integer
 from keras_seq.text.normalization import (
     SPLITS,
     CharacterTable,
+    Split,
     Splitter,
     pack_strings,
     unicode_table,
     unpack_strings,
 )
+from keras_seq.text.tokenizing import Tokenized, tokenize
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 TRUNCATIONS = ("head", "tail", "head_tail")
@@ -49,7 +50,8 @@ class TextPreprocessor:
 
     Args:
         max_tokens: Largest vocabulary, the two special tokens included.
-        split: `"auto"`, `"whitespace"` or `"character"` (see `Splitter`).
+        split: `"auto"`, `"whitespace"`, `"character"`, or a function from a normalised
+            text to its tokens (see `Splitter`).
         max_length: Longest text in tokens; `"auto"`: longer than 99.5 % of the
             training texts, at most 512.
         truncation: What of a longer text is kept: its `"head"`, `"tail"`, or half of
@@ -72,13 +74,14 @@ class TextPreprocessor:
         self,
         *,
         max_tokens: int = 20_000,
-        split: str = "auto",
+        split: Split = "auto",
         max_length: int | str = "auto",
         truncation: str = "head",
         min_count: int | str = "auto",
     ):
         check_integer("max_tokens", max_tokens, 3)
-        check_choice("split", split, SPLITS)
+        if not callable(split):
+            check_choice("split", split, SPLITS)
         check_choice("truncation", truncation, TRUNCATIONS)
         if max_length != "auto":
             check_integer("max_length", max_length, 1)
@@ -93,25 +96,48 @@ class TextPreprocessor:
     def fit(self, texts: Sequence[str]) -> Self:
         """Learns vocabulary and lengths from training texts."""
         self._use(unicode_table())
-        counts: Counter[str] = Counter()
-        lengths = np.zeros(len(texts), np.int64)
-        for row, text in enumerate(texts):
-            tokens = self.tokens(text)
-            counts.update(tokens)
-            lengths[row] = len(tokens)
+        return self.learn(self.tokenize(texts))
+
+    def tokenize(self, texts: Iterable[str]) -> Tokenized:
+        """Splits texts into tokens, none left out; large inputs by several processes.
+
+        Raises:
+            TypeError: If a function given as `split` returns anything but strings.
+        """
+        if not hasattr(self, "_splitter"):
+            self._use(unicode_table())
+        return tokenize(self._splitter, list(texts))
+
+    def learn(self, texts: Tokenized) -> Self:
+        """Learns vocabulary and lengths from what `tokenize` made of training texts.
+
+        Raises:
+            ValueError: If a function given as `split` made tokens with line breaks.
+        """
         least = self.min_count
         if least == "auto":
-            least = 2 if lengths.sum() >= LARGE_CORPUS else 1
-        kept = [item for item in counts.items() if item[1] >= int(least)]
-        kept.sort(key=lambda item: (-item[1], item[0]))
-        words = [token for token, _ in kept[: self.max_tokens - 2]]
+            least = 2 if len(texts.ids) >= LARGE_CORPUS else 1
+        counts = np.bincount(texts.ids, minlength=len(texts.tokens))
+        room = self.max_tokens - len((PADDING, UNKNOWN))
+        if len(counts) > room:  # rarer ones need not be sorted
+            least = max(int(least), int(np.partition(counts, -room)[-room]))
+        common = np.flatnonzero(counts >= int(least)).tolist()
+        common.sort(key=texts.tokens.__getitem__)
+        order = np.argsort(-counts[common], kind="stable")[:room]
+        words = [texts.tokens[common[index]] for index in order.tolist()]
+        broken = [word for word in words if "\n" in word]
+        if broken:
+            raise ValueError(
+                "`split` must return tokens without line breaks. "
+                f"Received: {broken[:5]}"
+            )
         self._learn_vocabulary([PADDING, UNKNOWN, *words])
         if self.max_length == "auto":
-            longest = int(np.ceil(np.quantile(lengths, 0.995)))
+            longest = int(np.ceil(np.quantile(texts.lengths, 0.995)))
             self.max_length_ = min(max(longest, 1), LONGEST_AUTO)
         else:
             self.max_length_ = int(self.max_length)
-        self.bucket_lengths_ = choose_buckets(lengths, self.max_length_)
+        self.bucket_lengths_ = choose_buckets(texts.lengths, self.max_length_)
         return self
 
     def tokens(self, text: str) -> list[str]:
@@ -120,24 +146,22 @@ class TextPreprocessor:
 
     def transform(self, texts: Iterable[str]) -> TokenRows:
         """Turns texts into rows of ids, truncated to `max_length_`."""
-        rows = [self._encode(text) for text in texts]
-        lengths = np.array([len(row) for row in rows], dtype=np.int32)
-        flat = [token for row in rows for token in row]
-        return TokenRows(np.array(flat, dtype=np.int32), lengths)
+        return self.encode(self.tokenize(texts))
 
-    def _encode(self, text: str) -> list[int]:
-        tokens = self._truncate(self.tokens(text))
+    def encode(self, texts: Tokenized) -> TokenRows:
+        """Turns what `tokenize` made of texts into rows of ids, as `transform`."""
         get = self._ids.get
-        return [get(token, 1) for token in tokens]
-
-    def _truncate(self, tokens: list[str]) -> list[str]:
-        longest = self.max_length_
-        if len(tokens) <= longest:
-            return tokens
-        if self.truncation == "head":
-            return tokens[:longest]
-        head = 0 if self.truncation == "tail" else (longest + 1) // 2
-        return tokens[:head] + tokens[len(tokens) - (longest - head) :]
+        known = np.fromiter((get(token, 1) for token in texts.tokens), np.int32)
+        ids = known[texts.ids]
+        lengths, longest = texts.lengths, self.max_length_
+        if lengths.max(initial=0) > longest:
+            starts = np.cumsum(lengths) - lengths
+            place = np.arange(len(ids)) - np.repeat(starts, lengths)
+            head = {"head": longest, "tail": 0}.get(self.truncation, (longest + 1) // 2)
+            tail = np.repeat(lengths - (longest - head), lengths)
+            ids = ids[(place < head) | (place >= tail)]
+            lengths = np.minimum(lengths, longest)
+        return TokenRows(ids, lengths.astype(np.int32))
 
     def _use(self, table: CharacterTable) -> None:
         self._table = table

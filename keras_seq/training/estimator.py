@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 
 from keras_seq import artifact
 from keras_seq.errors import ArtifactError, did_you_mean
+from keras_seq.fingerprint import jsonable
 
 
 class SequenceEstimator(BaseEstimator, ABC):
@@ -22,7 +23,7 @@ class SequenceEstimator(BaseEstimator, ABC):
 
     model_: keras.Model
     _builder_args: dict[str, Any]
-    _unsaved_params: tuple[str, ...] = ()
+    _unsaved_params: tuple[str, ...] = ()  # where they are functions
 
     def set_params(self, **params: Any) -> Self:
         """Sets constructor arguments; a misspelt one names the one that was meant."""
@@ -41,6 +42,23 @@ class SequenceEstimator(BaseEstimator, ABC):
                 f"This {type(self).__name__} is not fitted yet: call fit(...) or load "
                 "a saved one first."
             )
+
+    @classmethod
+    def _check_functions(
+        cls, path: Any, saved: dict[str, str], given: dict[str, Any]
+    ) -> None:
+        """Whether just the functions are given that the fitted estimator had."""
+        for name in cls._unsaved_params:
+            if name in saved and not callable(given.get(name)):
+                raise ArtifactError(
+                    f"{path} was saved with a function as `{name}` ({saved[name]}), "
+                    f"which no file holds: give it again, load(path, {name}=...)."
+                )
+            if name in given and name not in saved:
+                raise ValueError(
+                    f"`{name}` is in {path} and cannot be replaced, since the network "
+                    f"was trained with it. Received: {name}={given[name]!r}"
+                )
 
     @abstractmethod
     def _build_model(self, **arguments: Any) -> keras.Model:
@@ -62,9 +80,16 @@ class SequenceEstimator(BaseEstimator, ABC):
         """
         self._check_fitted()
         state, arrays = self._get_state()
+        params = self.get_params(deep=False)
+        functions = {
+            name: jsonable(params[name])
+            for name in self._unsaved_params
+            if callable(params[name])
+        }
         manifest = {
             "estimator": type(self).__name__,
             "params": self._saved_params(),
+            "functions": functions,
             "builder": self._builder_args,
             "state": state,
         }
@@ -85,11 +110,12 @@ class SequenceEstimator(BaseEstimator, ABC):
 
         Args:
             path: The file.
-            overrides: Constructor arguments that are not in the file (callables).
+            overrides: Constructor arguments that are not in the file: functions.
 
         Raises:
             ArtifactError: If the file is damaged, foreign, from a newer version, or
-                holds another estimator.
+                holds another estimator; if a function is missing.
+            ValueError: If a function is given for what is in the file.
         """
         manifest, arrays = artifact.read(path)
         if manifest["estimator"] != cls.__name__:
@@ -97,6 +123,7 @@ class SequenceEstimator(BaseEstimator, ABC):
                 f"{path} holds a {manifest['estimator']}, not a {cls.__name__}: use "
                 "keras_seq.load(path)."
             )
+        cls._check_functions(path, manifest.get("functions", {}), overrides)
         try:
             self = cls(**{**manifest["params"], **overrides})
             self._builder_args = manifest["builder"]

@@ -1,5 +1,7 @@
 """TextClassifier from raw strings to labels: learns, keeps types, saves, refuses."""
 
+import time
+
 import keras
 import numpy as np
 import pandas as pd
@@ -19,7 +21,7 @@ PLAIN = {
     **SMALL,
     "cell": "rnn",
     "bidirectional": False,
-    "max_length": 8,
+    "max_length": 12,
     "refit_full": False,
 }
 
@@ -235,6 +237,7 @@ def test_report_says_when_the_network_loses(capsys):
     TextClassifier(**PLAIN).fit(texts, labels)
     out = capsys.readouterr().out
     assert "validation: accuracy" in out and "fit: epoch 2/2" in out
+    assert out.startswith("texts: 54 to train on, 6 to validate on; ")
     assert "better than" in out or "NO BETTER than" in out
 
 
@@ -336,3 +339,123 @@ def test_a_fit_that_fails_leaves_an_unfitted_classifier():
         clf.fit(*make_texts(60), callbacks=[stop], verbose=0)
     with pytest.raises(NotFittedError):
         clf.predict(["alpha"])
+
+
+def split_pairs(text):
+    """Every two characters, as a segmenter of the user's might."""
+    return [text[i : i + 2] for i in range(0, len(text), 2)]
+
+
+def test_a_function_as_split_is_given_again_to_load(tmp_path):
+    texts, labels = make_texts(60)
+    clf = TextClassifier(**{**PLAIN, "max_length": 30}, split=split_pairs)
+    clf.fit(texts, labels, verbose=0).save(tmp_path / "clf.kseq")
+    assert all(len(token) <= 2 for token in clf.vocabulary_[2:])
+    for load in (keras_seq.load, TextClassifier.load):
+        twin = load(tmp_path / "clf.kseq", split=split_pairs)
+        np.testing.assert_allclose(
+            twin.predict_proba(texts), clf.predict_proba(texts), atol=1e-6
+        )
+        for given in ({}, {"split": "auto"}):
+            message = r"a function as `split` \(.*split_pairs\).*load\(path, split="
+            with pytest.raises(keras_seq.ArtifactError, match=message):
+                load(tmp_path / "clf.kseq", **given)
+    twin.save(tmp_path / "again.kseq")
+    assert clone(clf).split is split_pairs
+
+
+def test_what_is_in_the_file_cannot_be_replaced(fitted, tmp_path):
+    fitted.save(tmp_path / "clf.kseq")
+    with pytest.raises(ValueError, match="`split` is in .* and cannot be replaced"):
+        keras_seq.load(tmp_path / "clf.kseq", split=str.split)
+
+
+def test_report_counts_what_was_trained_on(fitted, tmp_path):
+    texts, labels = make_texts()
+    report = fitted.report_
+    assert report.num_texts + report.num_validation_texts == 120
+    for label in ("yes", "no"):
+        parts = (report.class_counts, report.validation_class_counts)
+        assert sum(part[label] for part in parts) == labels.count(label)
+    assert report.longest <= 10 and report.unknown == 0
+    fitted.save(tmp_path / "clf.kseq")
+    assert keras_seq.load(tmp_path / "clf.kseq").report_ == report
+
+
+def test_what_hurts_is_warned_of():
+    texts, labels = make_texts(60)
+    held = ([*texts[:3], "alpha omega beta"], [*labels[:3], "yes"])
+    clf = TextClassifier(**{**PLAIN, "epochs": 1, "max_length": 4})
+    with pytest.warns(UserWarning) as caught:
+        clf.fit(texts, labels, validation_data=held, verbose=0)
+    ours = [w for w in caught if w.category is UserWarning]
+    found = [str(warning.message) for warning in ours]
+    assert len(found) == 2 and all(w.filename == __file__ for w in ours)
+    assert "longer than 4 tokens" in found[0] and "`max_length`" in found[0]
+    assert "3 of the 4 texts of `validation_data` are training texts" in found[1]
+
+
+def test_validation_data_without_a_class():
+    texts, labels = make_texts(60)
+    held = [text + " and" for text, label in zip(texts, labels, strict=True)]
+    kept = [i for i in range(60) if labels[i] == "yes"]
+    clf = TextClassifier(**PLAIN)
+    with pytest.warns(UserWarning, match=r"1 of 2 classes have no text.*: 'no'\."):
+        clf.fit(
+            texts,
+            labels,
+            validation_data=([held[i] for i in kept], ["yes"] * len(kept)),
+            verbose=0,
+        )
+    assert clf.validation_["n"] == len(kept)
+    assert np.isfinite(clf.validation_["log_loss"])
+
+
+# Texts that other programs choke on; each gets an answer, also in the baseline.
+ODD = {
+    "empty": "",
+    "unknown words": "zzz qqq",
+    "null bytes": "\x00alpha\x00omega\x00",
+    "lone surrogates": "alpha \ud800\udfff omega \udc80",
+    "right to left": "\u202bשָׁלוֹם alpha مَرْحَبًا\u202c",
+    "combining": "ệ e\u0323\u0302 alpha\u0301\u0301\u0301 \u0301",
+    "10 MB": "alpha the omega " * 650_000,
+    "10 MB without a space": "alpha" * 2_000_000,
+}
+
+
+def test_odd_texts_are_trained_on_saved_and_answered(tmp_path):
+    texts, labels = make_texts(60)
+    odd = [text for name, text in ODD.items() if "10 MB" not in name]
+    clf = TextClassifier(**PLAIN)
+    clf.fit([*texts, *odd], [*labels, *["yes", "no"] * 3], verbose=0)
+    clf.save(tmp_path / "clf.kseq")
+    twin = keras_seq.load(tmp_path / "clf.kseq")
+    assert twin.vocabulary_ == clf.vocabulary_
+    assert not any("\ud800" in word for word in clf.vocabulary_)
+    answers = clf.predict_proba(odd)
+    assert np.isfinite(answers).all()
+    np.testing.assert_allclose(twin.predict_proba(odd), answers, atol=1e-6)
+    scores = clf.evaluate(odd, ["yes", "no"] * 3)
+    assert 0 <= scores["baselines"]["tfidf_logreg"]["accuracy"] <= 1
+
+
+def test_a_huge_text_is_cut_in_linear_time(fitted):
+    huge = [ODD["10 MB"], ODD["10 MB without a space"]]
+    longest = fitted.preprocessor_.max_length_
+    head = " ".join(ODD["10 MB"].split()[:longest])
+    started = time.process_time()
+    answers = fitted.predict_proba(huge)
+    assert time.process_time() - started < 30  # quadratic would take hours
+    np.testing.assert_allclose(
+        answers, fitted.predict_proba([head, "unknown"]), atol=1e-6
+    )
+
+
+def test_a_huge_text_is_trained_on():
+    texts, labels = make_texts(60)
+    clf = TextClassifier(**{**PLAIN, "epochs": 1})
+    held = ([text + " and" for text in texts], labels)
+    clf.fit([ODD["10 MB"], *texts], ["yes", *labels], validation_data=held, verbose=0)
+    assert clf.report_.longest == 3 * 650_000
+    assert clf.report_.truncated == pytest.approx(1 / 61)

@@ -1,0 +1,179 @@
+"""tokenize: texts to distinct tokens and their places, in one process or several."""
+
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_seq.text.normalization import CharacterTable, Splitter
+
+# Characters handled at once: arrays that stay in the cache.
+_CHUNK = 100_000
+# Characters from which on several processes pay for their start, about a third of a
+# second each; a function of the user's, such as a Chinese segmenter, is slower.
+_LARGE, _LARGE_BY_FUNCTION = 20_000_000, 2_000_000
+_MOST_PROCESSES = 8
+_WORKER = "from keras_seq.text.tokenizing import work; work()"
+
+
+class Tokenized(NamedTuple):
+    """Texts as tokens, before a vocabulary says which of them are known.
+
+    Attributes:
+        tokens: Distinct ones, in the order of their first occurrence.
+        ids: int32, `(num_tokens,)`: all texts one after another, as positions in
+            `tokens`.
+        lengths: int64, `(num_texts,)`.
+    """
+
+    tokens: list[str]
+    ids: np.ndarray
+    lengths: np.ndarray
+
+
+def tokenize(
+    splitter: Splitter, texts: Sequence[str], processes: int | None = None
+) -> Tokenized:
+    """Splits texts and numbers their distinct tokens.
+
+    Args:
+        splitter: Of characters into tokens.
+        texts: Strings.
+        processes: How many share the work; None: one, and up to eight from 20 million
+            characters on (2 million if a function splits). Where processes cannot
+            be started, or the function not be sent to them, it is one.
+
+    Raises:
+        TypeError: If a function given as `split` returns anything but strings.
+    """
+    if processes is None:
+        processes = _choose_processes(splitter, texts)
+    if processes > 1:
+        parts = list(_chunks(texts, sum(map(len, texts)) // processes + 1))
+        shared = _tokenize_elsewhere(splitter, parts)
+        if shared is not None:
+            return shared
+    return _tokenize_here(splitter, texts)
+
+
+def _choose_processes(splitter: Splitter, texts: Sequence[str]) -> int:
+    least = _LARGE_BY_FUNCTION if callable(splitter.split) else _LARGE
+    if sum(map(len, texts)) < least or multiprocessing.current_process().daemon:
+        return 1
+    return min(_cores(), _MOST_PROCESSES)
+
+
+def _cores() -> int:
+    """Those that this process may use: a worker of a search is bound to its share."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _chunks(texts: Sequence[str], size: int) -> Iterator[list[str]]:
+    """Runs of texts with about `size` characters each, the longest text at least."""
+    chunk: list[str] = []
+    room = size
+    for text in texts:
+        chunk.append(text)
+        room -= len(text) + 1
+        if room <= 0:
+            yield chunk
+            chunk, room = [], size
+    if chunk:
+        yield chunk
+
+
+def _numbering() -> Callable[[str], int]:
+    """A function that gives each new token the next number, and its dict."""
+    numbers: defaultdict[str, int] = defaultdict()
+    numbers.default_factory = numbers.__len__
+    return numbers.__getitem__
+
+
+def _number(number: Callable[[str], int], tokens: list[str]) -> np.ndarray:
+    return np.fromiter(map(number, tokens), np.int32, len(tokens))
+
+
+def _tokenize_here(splitter: Splitter, texts: Sequence[str]) -> Tokenized:
+    number = _numbering()
+    ids, lengths = [], []
+    for chunk in _chunks(texts, _CHUNK):
+        tokens, counts = splitter.split_all(chunk)
+        ids.append(_number(number, tokens))
+        lengths.append(counts)
+    return _gather(number, ids, lengths)
+
+
+def _gather(
+    number: Callable[[str], int], ids: list[np.ndarray], lengths: list[np.ndarray]
+) -> Tokenized:
+    numbers: dict[str, int] = number.__self__  # type: ignore[attr-defined]
+    return Tokenized(
+        list(numbers),
+        np.concatenate([np.zeros(0, np.int32), *ids]),
+        np.concatenate([np.zeros(0, np.int64), *lengths]),
+    )
+
+
+def _tokenize_elsewhere(splitter: Splitter, parts: list[list[str]]) -> Tokenized | None:
+    """The same by one process for each part; None if any of them failed."""
+    # These are not `multiprocessing`'s, which would import the user's script, and
+    # TensorFlow with it: they need nothing but this module.
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] = os.pathsep.join(p or os.getcwd() for p in sys.path)
+    state = splitter.table.get_state()
+
+    def ask(part: list[str]) -> Any:
+        answer = subprocess.run(
+            [sys.executable, "-c", _WORKER],
+            input=pickle.dumps((state, _dump(splitter.split), part)),
+            capture_output=True,
+            env=environment,
+            check=True,
+        )
+        return pickle.loads(answer.stdout)
+
+    try:
+        with ThreadPoolExecutor(len(parts)) as pool:
+            answers = list(pool.map(ask, parts))
+    except (
+        OSError,
+        subprocess.SubprocessError,
+        pickle.PickleError,
+        AttributeError,  # pickle's for what it finds no name for
+        TypeError,  # pickle's for locks, open files and the like
+        EOFError,
+    ):
+        return None
+    number = _numbering()
+    ids, lengths = [], []
+    for tokens, own, counts in answers:
+        ids.append(_number(number, tokens)[own])
+        lengths.append(counts)
+    return _gather(number, ids, lengths)
+
+
+def _dump(split: str | Callable[[str], Iterable[str]]) -> bytes:
+    if not callable(split):
+        return pickle.dumps(split)
+    import cloudpickle  # it takes what was defined in a notebook or a script as well
+
+    return cloudpickle.dumps(split)
+
+
+def work() -> None:
+    """What each process does: one part from standard input to standard output."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a function prints must not get among the answers
+    state, split, texts = pickle.load(sys.stdin.buffer)
+    splitter = Splitter(CharacterTable.from_state(state), pickle.loads(split))
+    pickle.dump(tuple(_tokenize_here(splitter, texts)), answers)
+    answers.close()
