@@ -34,11 +34,10 @@ from keras_seq.text.corpus import (
 )
 from keras_seq.text.labels import encode_labels, learn_classes
 from keras_seq.text.normalization import Split
-from keras_seq.text.preprocessing import TextPreprocessor
+from keras_seq.text.preprocessing import TextPreprocessor, TokenRows
 from keras_seq.text.report import TextReport, describe_texts
 from keras_seq.text.scores import classification_scores, verdict
 from keras_seq.text.texts import check_texts, check_weights
-from keras_seq.text.tokenizing import Tokenized
 from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.distribution import (
     check_divisible,
@@ -354,9 +353,9 @@ class TextClassifier(SequenceEstimator):
             if verbose:
                 print(self.report_.summary())
             self.report_.warn(self.get_params(deep=False), given, stacklevel=3)
-            shown = self._buckets(held_tokens)
+            shown = self._buckets(preprocessor.encode(held_tokens))
             validation = validation_batches(shown, held.targets, held.weights)
-        buckets = self._buckets(tokens)
+        buckets = self._buckets(preprocessor.encode(tokens))
         options = {name: self._builder_args[name] for name in ("precision", "jit")}
         with distributed(self.distribution, **options) as count:
             check_divisible(self.batch_size, count)
@@ -391,13 +390,9 @@ class TextClassifier(SequenceEstimator):
     def _build_model(self, **arguments: Any) -> keras.Model:
         return build_text_classifier(**arguments)
 
-    def _buckets(self, texts: Tokenized, batch_size: int | None = None) -> Buckets:
-        preprocessor = self.preprocessor_
-        return Buckets(
-            preprocessor.encode(texts),
-            preprocessor.bucket_lengths_,
-            batch_size or self.batch_size,
-        )
+    def _buckets(self, rows: TokenRows, batch_size: int | None = None) -> Buckets:
+        lengths = self.preprocessor_.bucket_lengths_
+        return Buckets(rows, lengths, batch_size or self.batch_size)
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """Class probabilities.
@@ -415,8 +410,8 @@ class TextClassifier(SequenceEstimator):
         # A few texts need no batch of 256; powers of two keep the shapes few.
         batch_size = min(256, 1 << (len(texts) - 1).bit_length())
         result = np.zeros((len(texts), len(self.classes_)), np.float32)
-        tokens = self.preprocessor_.tokenize(texts)
-        for rows, inputs in prediction_batches(self._buckets(tokens, batch_size)):
+        buckets = self._buckets(self.preprocessor_.transform(texts), batch_size)
+        for rows, inputs in prediction_batches(buckets):
             output = np.asarray(self.model_.predict_on_batch(inputs))
             result[rows] = output[: len(rows)]
         return result
