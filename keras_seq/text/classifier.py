@@ -44,13 +44,12 @@ from keras_seq.text.labels import (
     weigh_classes,
 )
 from keras_seq.text.normalization import Split
-from keras_seq.text.preprocessing import TextPreprocessor
+from keras_seq.text.preprocessing import TextPreprocessor, TokenRows
 from keras_seq.text.report import TextReport, describe_texts
 from keras_seq.text.scores import classification_scores, multi_label_scores, verdict
 from keras_seq.text.shares import choose_shares, has_heads
 from keras_seq.text.texts import check_texts, check_weights
 from keras_seq.text.thresholds import choose_thresholds, decide
-from keras_seq.text.tokenizing import Tokenized
 from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.distribution import (
     check_divisible,
@@ -448,9 +447,9 @@ class TextClassifier(SequenceEstimator):
             if verbose:
                 print(self.report_.summary())
             self.report_.warn(self.get_params(deep=False), given, stacklevel=3)
-            shown = self._buckets(held_tokens)
+            shown = self._buckets(preprocessor.encode(held_tokens))
             validation = validation_batches(shown, held.targets, held.weights)
-        buckets = self._buckets(tokens)
+        buckets = self._buckets(preprocessor.encode(tokens))
         options = {name: self._builder_args[name] for name in ("precision", "jit")}
         with distributed(self.distribution, **options) as count:
             check_divisible(self.batch_size, count)
@@ -481,8 +480,8 @@ class TextClassifier(SequenceEstimator):
         """Lets the head have more to say that does better on validation."""
         if not has_heads(self.model_):
             return None
-        tokens = self.preprocessor_.tokenize(held.texts)
-        batches = prediction_batches(self._buckets(tokens, 256))
+        rows = self.preprocessor_.transform(held.texts)
+        batches = prediction_batches(self._buckets(rows, 256))
         shares = choose_shares(self.model_, batches, held.targets, held.weights)
         self.model_.get_layer("probabilities").shares.assign(shares)
         return shares
@@ -518,13 +517,9 @@ class TextClassifier(SequenceEstimator):
     def _build_model(self, **arguments: Any) -> keras.Model:
         return build_text_classifier(**arguments)
 
-    def _buckets(self, texts: Tokenized, batch_size: int | None = None) -> Buckets:
-        preprocessor = self.preprocessor_
-        return Buckets(
-            preprocessor.encode(texts),
-            preprocessor.bucket_lengths_,
-            batch_size or self.batch_size,
-        )
+    def _buckets(self, rows: TokenRows, batch_size: int | None = None) -> Buckets:
+        lengths = self.preprocessor_.bucket_lengths_
+        return Buckets(rows, lengths, batch_size or self.batch_size)
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """Class probabilities.
@@ -548,8 +543,8 @@ class TextClassifier(SequenceEstimator):
         # A few texts need no batch of 256; powers of two keep the shapes few.
         batch_size = min(256, 1 << (len(texts) - 1).bit_length())
         result = np.zeros((len(texts), len(self.classes_)), np.float32)
-        tokens = self.preprocessor_.tokenize(texts)
-        for rows, inputs in prediction_batches(self._buckets(tokens, batch_size)):
+        buckets = self._buckets(self.preprocessor_.transform(texts), batch_size)
+        for rows, inputs in prediction_batches(buckets):
             output = np.asarray(self.model_.predict_on_batch(inputs))
             result[rows] = output[: len(rows)]
         return result

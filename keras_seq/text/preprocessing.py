@@ -15,7 +15,7 @@ from keras_seq.text.normalization import (
     unicode_table,
     unpack_strings,
 )
-from keras_seq.text.tokenizing import Tokenized, tokenize
+from keras_seq.text.tokenizing import Tokenized, look_up, tokenize
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 TRUNCATIONS = ("head", "tail", "head_tail")
@@ -146,14 +146,17 @@ class TextPreprocessor:
 
     def transform(self, texts: Iterable[str]) -> TokenRows:
         """Turns texts into rows of ids, truncated to `max_length_`."""
-        return self.encode(self.tokenize(texts))
+        ids, lengths = look_up(self._splitter, list(texts), self._ids, unknown=1)
+        return self._truncate(ids, lengths)
 
     def encode(self, texts: Tokenized) -> TokenRows:
         """Turns what `tokenize` made of texts into rows of ids, as `transform`."""
         get = self._ids.get
         known = np.fromiter((get(token, 1) for token in texts.tokens), np.int32)
-        ids = known[texts.ids]
-        lengths, longest = texts.lengths, self.max_length_
+        return self._truncate(known[texts.ids], texts.lengths)
+
+    def _truncate(self, ids: np.ndarray, lengths: np.ndarray) -> TokenRows:
+        longest = self.max_length_
         if lengths.max(initial=0) > longest:
             starts = np.cumsum(lengths) - lengths
             place = np.arange(len(ids)) - np.repeat(starts, lengths)

@@ -250,6 +250,9 @@ def test_ids_match_a_plain_loop(truncation, texts, longest, max_tokens, least):
     rows = preprocessor.transform(texts)
     assert rows.ids.tolist() == ids and rows.lengths.tolist() == lengths
     assert rows.ids.dtype == rows.lengths.dtype == np.int32
+    split_before = preprocessor.encode(preprocessor.tokenize(texts))
+    np.testing.assert_array_equal(split_before.ids, rows.ids)
+    np.testing.assert_array_equal(split_before.lengths, rows.lengths)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from keras_seq import datasets
 from keras_seq.text import tokenizing
 from keras_seq.text.normalization import Splitter, unicode_table
-from keras_seq.text.tokenizing import tokenize
+from keras_seq.text.tokenizing import look_up, tokenize
 
 pytestmark = pytest.mark.numeric
 
@@ -40,6 +40,19 @@ def test_matches_a_plain_loop(texts, chunk, monkeypatch):
     splitter = Splitter(unicode_table(), "auto")
     assert_same(tokenize(splitter, texts), splitter, texts)
     assert_same(tokenize(splitter, []), splitter, [])
+
+
+@pytest.mark.parametrize("least", [0, 10**9])
+def test_looked_up_tokens_match_a_plain_loop(texts, least, monkeypatch):
+    monkeypatch.setattr(tokenizing, "_LARGE", least)
+    monkeypatch.setattr(tokenizing, "_cores", lambda: 2)
+    splitter = Splitter(unicode_table(), "auto")
+    known = {"to": 7, "好": 3, ".": 9}
+    ids, lengths = look_up(splitter, texts, known, unknown=1)
+    rows = [splitter.tokens(text) for text in texts]
+    assert ids.tolist() == [known.get(token, 1) for row in rows for token in row]
+    assert lengths.tolist() == [len(row) for row in rows]
+    assert ids.dtype == np.int32
 
 
 @pytest.mark.parametrize("split", ["auto", by_pairs, lambda text: text.split()])
