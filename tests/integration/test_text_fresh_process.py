@@ -29,7 +29,7 @@ np.savez(sys.argv[3], proba=clf.predict_proba(texts), labels=clf.predict(texts))
 @pytest.fixture(scope="module")
 def fitted():
     df = datasets.load_sms_spam()[:300]
-    clf = TextClassifier(units=8, max_length=12, epochs=2, refit_full=False)
+    clf = TextClassifier(units=8, max_length=60, epochs=2, refit_full=False)
     return clf.fit(df["text"], df["label"] == "spam", verbose=0)
 
 
@@ -56,7 +56,7 @@ def test_several_labels_on_another_backend(tmp_path):
         [name for name in ("call", "free") if name in text.lower()]
         for text in df["text"]
     ]
-    options = {"units": 4, "max_length": 12, "epochs": 2, "baseline": False}
+    options = {"units": 4, "max_length": 60, "epochs": 2, "baseline": False}
     clf = TextClassifier(multi_label=True, **options).fit(df["text"], labels, verbose=0)
     clf.save(tmp_path / "clf.kseq")
     script = (

@@ -70,7 +70,7 @@ def test_probabilities_are_calibrated_and_answers_stay(calibrated, tmp_path):
 
 def test_without_calibration_the_network_speaks():
     texts, labels = make_texts()
-    clf = TextClassifier(**PLAIN, calibration=None, label_smoothing=0.1)
+    clf = TextClassifier(**PLAIN, calibration=None, ngrams=0, label_smoothing=0.1)
     clf.fit(texts, labels, verbose=0)
     assert clf.temperature_ == 1.0
     assert clf.validation_["ece"] == clf.validation_["ece_uncalibrated"]
