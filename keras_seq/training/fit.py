@@ -55,6 +55,8 @@ class Batches(keras.utils.PyDataset):
 def local_part(batches: Batches, first_epoch: int = 0) -> Batches:
     """The rows that this process feeds, where several share each batch."""
     rank, count = process_share()
+    if count == 1 and not first_epoch:
+        return batches
     steps, endless = batches.steps_per_epoch, batches.endless
 
     def get_batch(epoch: int, step: int) -> Batch:

@@ -114,12 +114,13 @@ def test_plot_counts_labels(fitted):
     np.testing.assert_array_equal(np.add(found, missed), true.sum(axis=0))
 
 
+@pytest.mark.filterwarnings("ignore:60 of the 60 texts")
 def test_sets_of_numbers_weights_and_given_validation():
     texts, labels = make_texts(60)
     ids = {word: index * 10 for index, word in enumerate(WORDS)}
     sets = [{ids[label] for label in own} for own in labels]
     wrong = [{0, 10, 20} - own for own in sets]
-    options = {**PLAIN, "epochs": 12, "patience": 12, "baseline": False}
+    options = {**PLAIN, "epochs": 12, "patience": 12, "ngrams": 0, "baseline": False}
     clf = TextClassifier(**options, calibration=None).fit(
         texts + texts,
         sets + wrong,
@@ -176,6 +177,7 @@ def test_copies_stay_together_and_rare_labels_on_both_sides():
     assert training.targets[:, 3].any() and held.targets[:, 3].any()
 
 
+@pytest.mark.filterwarnings("ignore:1 of 4 classes have fewer")
 def test_a_label_of_one_text_is_trained_on():
     texts, labels = make_texts(60)
     labels[0] = ["alone", *labels[0]]
@@ -237,6 +239,7 @@ def test_too_few_texts():
         TextClassifier(**PLAIN).fit(["a"] * 4, [["x"]] * 4, verbose=0)
 
 
+@pytest.mark.filterwarnings("ignore:1 of 3 classes have fewer")
 def test_thresholds_are_those_of_the_validation_part():
     texts, labels = make_texts(80)
     held = make_texts(40, seed=9)
