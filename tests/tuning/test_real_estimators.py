@@ -125,6 +125,7 @@ def test_folds_of_texts_are_stratified_and_keep_copies_together() -> None:
         list(TextClassifier().split_folds(13, texts, labels))
 
 
+@pytest.mark.slow
 def test_hyperband_goes_on_with_a_real_network() -> None:
     forecaster = Forecaster(horizon=6, units=4, max_steps=450, lookback=12)
     settings = {"space": {"units": [4, 6]}, "max_trials": 2, "verbose": 0}
