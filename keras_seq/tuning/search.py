@@ -108,8 +108,7 @@ class Search:
 
     def _may_start(self) -> bool:
         """Whether there is time left; one trial always runs."""
-        in_time = time.perf_counter() < self.deadline
-        return in_time or not (self.started_any or self.log.trials)
+        return time.perf_counter() < self.deadline or not self.started_any
 
     def _next_trial(self, running: set[int]) -> Task | None:
         found = self.schedule.next(self.log.trials, running, self.count)

@@ -154,3 +154,11 @@ def test_seeds_left_out_for_time_are_said(capsys: Any) -> None:
     assert "no time was left to compare" in capsys.readouterr().out
     with pytest.raises(ValueError, match="num_seeds=1"):
         _ = result.seed_scores_
+
+
+def test_a_call_always_trains_one_trial_also_after_a_kill(tmp_path: Path) -> None:
+    Epochs.crash.add((0.0, 4))  # in trial 0, which has begun and not ended
+    with pytest.raises(KeyboardInterrupt):
+        _search(tmp_path)
+    result = _search(tmp_path, max_seconds=1e-9)
+    assert result.trials_["trial"].tolist() == [0]
