@@ -79,8 +79,9 @@ def make_encoder(
     forget_bias: float,
     num_heads: int | str,
     batch_size: int | None,
+    name: str = "encoder",
 ) -> keras.layers.Layer:
-    """Makes the layer named `"encoder"`; the arguments are the builders'.
+    """Makes the recurrent or attending layer; the arguments are the builders'.
 
     Returns:
         A layer called with `(batch, time, features)` and lengths; it returns the
@@ -97,7 +98,7 @@ def make_encoder(
             "activation": activation,
             "forget_bias": forget_bias,
             "return_causal": True,
-            "name": "encoder",
+            "name": name,
         }
         if batch_size is not None:
             return StatefulEncoder(units, batch_size=batch_size, **options)
@@ -121,7 +122,7 @@ def make_encoder(
         num_heads=num_heads,
         dropout=dropout,
         causal=not bidirectional,
-        name="encoder",
+        name=name,
     )
 
 

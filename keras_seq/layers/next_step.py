@@ -76,6 +76,7 @@ class NextTokenLoss(keras.layers.Layer):
 
     Args:
         weight: Of this loss beside the main one.
+        training_only: Whether it is left out where nothing is trained.
 
     Call arguments:
         sequence: Passed through.
@@ -87,16 +88,17 @@ class NextTokenLoss(keras.layers.Layer):
         ids: int32, `(samples,)`, and `log_expected`, of `TokenSampler`.
         sampled: `(samples, embedding_dim)`, the vectors of `ids`.
         log_expected_true: `(batch, time)`, of `tokens`.
-        training: Whether the loss is added.
+        training: Whether something is trained.
 
     Reference:
         Jean et al., 2015, On Using Very Large Target Vocabulary for NMT, section 3
         (one sample for the batch, logits corrected by the expected counts).
     """
 
-    def __init__(self, weight: float, **kwargs: Any):
+    def __init__(self, weight: float, training_only: bool = True, **kwargs: Any):
         super().__init__(**kwargs)
         self.weight = weight
+        self.training_only = training_only
 
     def call(
         self,
@@ -111,7 +113,7 @@ class NextTokenLoss(keras.layers.Layer):
         log_expected_true: Tensor,
         training: Any = None,
     ) -> Tensor:
-        if training:
+        if training or not self.training_only:
             expected, following = predicted[:, :-1], tokens[:, 1:]
             true = ops.sum(expected * embedded[:, 1:], axis=-1)  # (batch, time - 1)
             true = ops.cast(true, "float32") - log_expected_true[:, 1:]
@@ -130,7 +132,8 @@ class NextTokenLoss(keras.layers.Layer):
         return keras.KerasTensor(sequence.shape, dtype=sequence.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "weight": self.weight}
+        config = {"weight": self.weight, "training_only": self.training_only}
+        return {**super().get_config(), **config}
 
 
 @keras.saving.register_keras_serializable("keras_seq")

@@ -17,6 +17,22 @@ MOST_BUCKETS = 2**16
 MOST_NGRAMS = len(_MULTIPLIERS)
 
 
+def hash_runs(tokens: Tensor, run: int, buckets: int, roll: Any) -> Tensor:
+    """Buckets of the runs of tokens that begin at each step of the last axis.
+
+    Args:
+        tokens: int32.
+        run: Tokens in a run. Those that reach beyond the end take from the beginning.
+        buckets: At most `MOST_BUCKETS`.
+        roll: NumPy's, or that of `keras.ops`.
+    """
+    mixed = 0
+    for offset in range(run):
+        part = tokens % buckets * _MULTIPLIERS[offset] % buckets
+        mixed = mixed + roll(part, -offset, axis=-1)
+    return mixed % buckets
+
+
 @keras.saving.register_keras_serializable("keras_seq")
 class NgramBag(keras.layers.Layer):
     """Adds up vectors of a row's tokens and of its runs of two or more tokens.
@@ -80,7 +96,9 @@ class NgramBag(keras.layers.Layer):
     def call(self, tokens: Tensor, lengths: Tensor, training: Any = None) -> Tensor:
         total, count = 0.0, 0.0
         for run, vectors in enumerate(self.vectors, start=1):
-            ids = tokens if run == 1 else self._hash(tokens, run)  # (batch, steps)
+            ids = tokens  # (batch, steps)
+            if run > 1:
+                ids = hash_runs(tokens, run, self.buckets, ops.roll)
             counted = valid_steps(ids, lengths - (run - 1))  # (batch, steps, 1)
             # Padding may hold anything, ids beyond the table as well.
             ids = ops.where(counted[..., 0], ids, 0)
@@ -89,17 +107,6 @@ class NgramBag(keras.layers.Layer):
             kept = self.dropout(shown, training=training)
             total = total + ops.sum(kept * ops.take(vectors, ids, axis=0), axis=1)
         return total / ops.sqrt(ops.maximum(count, ops.ones_like(count)))
-
-    def _hash(self, tokens: Tensor, run: int) -> Tensor:
-        """Buckets of the runs that begin at each step: int32, `(batch, time)`."""
-        mixed = ops.zeros_like(tokens)
-        for offset in range(run):
-            factor = _MULTIPLIERS[offset]
-            part = ops.mod(ops.mod(tokens, self.buckets) * factor, self.buckets)
-            # The runs that would reach beyond the end are not counted.
-            ahead = ops.roll(part, -offset, axis=1)
-            mixed = mixed + ahead
-        return ops.mod(mixed, self.buckets)
 
     def get_config(self) -> dict[str, Any]:
         config = {

@@ -1,0 +1,267 @@
+"""Pretraining: texts without labels teach embedding and recurrence to predict tokens.
+
+Reference:
+    Dai & Le, 2015, Semi-supervised Sequence Learning (the weights of a language model
+    as the start of a classifier); Miyato et al., 2017, section 3 (one of each
+    direction); Jean et al., 2015 (the sampled softmax).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_seq.layers.encoder import encode, make_encoder
+from keras_seq.layers.next_step import NextTokenLoss, TokenSampler
+from keras_seq.layers.padding import reverse_valid_steps
+from keras_seq.text.batches import Buckets
+from keras_seq.text.preprocessing import TokenRows, choose_buckets
+from keras_seq.training.fit import Batches
+from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
+from keras_seq.training.runtime import derive_seed, dtype_policy, resolve_jit, seeded
+
+Tensor = Any
+
+# Steps that one prediction is learned over: longer texts come in pieces.
+PIECE = 128
+# Of embeddings and outputs. The classifier's own, chosen for few labelled texts, would
+# slow down a task that has a label at every token.
+_DROPOUT = 0.1
+_SAMPLES = 512
+_HELD = 0.05
+
+
+def check_pretrainable(
+    *, cell: str, bidirectional: bool, conv_filters: int | None
+) -> None:
+    """Raises for networks whose parts would see the token they are to predict."""
+    if cell == "transformer":
+        raise ValueError(
+            f"`pretrain` needs a recurrent `cell`: 'rnn', 'lstm' or 'gru'. "
+            f"Received: {cell=}"
+        )
+    if conv_filters is not None and bidirectional:
+        raise ValueError(
+            "`pretrain` needs conv_filters=None or bidirectional=False: a convolution "
+            "shows either direction what the other one is to predict. "
+            f"Received: {conv_filters=}, {bidirectional=}"
+        )
+
+
+def build_language_model(
+    *,
+    max_tokens: int,
+    cell: str,
+    units: int | Sequence[int],
+    num_layers: int,
+    bidirectional: bool,
+    embedding_dim: int,
+    residual: bool,
+    normalization: str | None,
+    activation: str,
+    forget_bias: float,
+    num_heads: int | str,
+    conv_filters: int | None,
+    conv_width: int,
+    learning_rate: float,
+    global_clipnorm: float | str | None,
+    clipnorm: float | None,
+    clipvalue: float | None,
+    precision: str | None,
+    jit: bool | str,
+    seed: int,
+) -> keras.Model:
+    """Builds a network that predicts each next token, or each next and previous one.
+
+    Its embedding and encoders are those of a classifier of the same arguments. With two
+    directions it is two networks that share the embedding: one reads forward and
+    predicts the next token, one reads backward and predicts the previous. They are one
+    layer deep, as in the classifier a second layer already knows both directions.
+
+    Returns:
+        A compiled model with inputs as those of `build_text_classifier`. Its output is
+        of no meaning; its loss is the mean negative log likelihood of a token under the
+        sampled softmax, summed over the directions.
+    """
+    depth = 1 if bidirectional else num_layers
+    widths = units if isinstance(units, int) else list(units)[:depth]
+    with seeded(seed), dtype_policy(precision):
+        tokens = keras.Input((None,), dtype="int32", name="tokens")
+        length = keras.Input((), dtype="int32", name="length")
+        embedding = keras.layers.Embedding(max_tokens, embedding_dim, name="embedding")
+        sampler = TokenSampler(max_tokens, _SAMPLES, name="token_sampler")
+        ids, log_expected = sampler(tokens)
+        sampled = embedding(ids)
+        outputs = []
+        for direction in ("forward", "backward")[: 1 + bidirectional]:
+            read = tokens
+            if direction == "backward":
+                read = ReverseTokens(name="reverse")(tokens, length)
+            embedded = embedding(read)
+            dropped = keras.layers.SpatialDropout1D(_DROPOUT)(embedded)
+            encoder = make_encoder(
+                cell=cell,
+                units=widths,
+                num_layers=depth,
+                bidirectional=False,
+                residual=residual,
+                # Of two directions it is normalised what both say together.
+                normalization=None if bidirectional else normalization,
+                dropout=_DROPOUT,
+                recurrent_dropout=0.0,
+                activation=activation,
+                forget_bias=forget_bias,
+                num_heads=num_heads,
+                batch_size=None,
+                name=f"{direction}_encoder",
+            )
+            encoded, _ = encode(
+                dropped,
+                length,
+                encoder,
+                conv_filters=conv_filters,
+                conv_width=conv_width,
+                causal_front=True,
+            )
+            encoded = keras.layers.Dropout(_DROPOUT)(encoded)
+            predicted = keras.layers.Dense(embedding_dim, name=f"{direction}_next")(
+                encoded
+            )
+            outputs.append(
+                NextTokenLoss(1.0, training_only=False, name=f"{direction}_loss")(
+                    encoded,
+                    predicted,
+                    embedded,
+                    read,
+                    length,
+                    ids,
+                    log_expected,
+                    sampled,
+                    sampler.log_expected(read),
+                )
+            )
+        model = keras.Model(
+            {"tokens": tokens, "length": length}, outputs, name="language_model"
+        )
+    clipping = resolve_clipping(global_clipnorm, clipnorm, clipvalue)
+    model.compile(
+        RecordingAdam(learning_rate, **clipping), jit_compile=resolve_jit(jit)
+    )
+    return model
+
+
+@keras.saving.register_keras_serializable("keras_seq")
+class ReverseTokens(keras.layers.Layer):
+    """Reverses token ids within each row's length: int32, `(batch, time)`."""
+
+    def call(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        return reverse_valid_steps(tokens[..., None], lengths)[..., 0]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What a language model leaves to classifiers.
+
+    Attributes:
+        vocabulary: Tokens by id.
+        embedding: `(len(vocabulary), embedding_dim)`.
+        encoders: Weights of each direction's encoder.
+        front: Weights of the convolution, if there is one.
+        history: One row per epoch.
+    """
+
+    vocabulary: list[str]
+    embedding: np.ndarray
+    encoders: list[list[np.ndarray]]
+    front: list[np.ndarray]
+    history: Any
+
+    @classmethod
+    def of(cls, model: keras.Model, vocabulary: list[str], history: Any) -> "Pretrained":
+        """Takes the weights out of a trained language model."""
+        names = [layer.name for layer in model.layers]
+        encoders = [
+            model.get_layer(f"{direction}_encoder").get_weights()
+            for direction in ("forward", "backward")
+            if f"{direction}_encoder" in names
+        ]
+        front = model.get_layer("front").get_weights() if "front" in names else []
+        (embedding,) = model.get_layer("embedding").get_weights()
+        return cls(vocabulary, embedding, encoders, front, history)
+
+    def start(self, model: keras.Model) -> None:
+        """Makes these the weights a classifier starts from."""
+        model.get_layer("embedding").set_weights([self.embedding])
+        if self.front:
+            model.get_layer("front").set_weights(self.front)
+        encoder = model.get_layer("encoder")
+        if len(self.encoders) == 1:
+            encoder.set_weights(self.encoders[0])
+            return
+        for layers, weights in zip(
+            (encoder.forward, encoder.backward), self.encoders, strict=True
+        ):
+            layers[0].set_weights(weights)
+
+
+def language_batches(
+    rows: TokenRows, batch_size: int, seed: int
+) -> tuple[Batches, Batches | None]:
+    """Endless batches to train on, and finite ones held back to stop by.
+
+    Args:
+        rows: Texts as ids, not truncated.
+        batch_size: Pieces of texts per step.
+        seed: Of what is held back, and of the order.
+
+    Returns:
+        The latter are None where texts are too few to hold any back.
+
+    Raises:
+        ValueError: If no text has two tokens.
+    """
+    count = len(rows.lengths)
+    held = np.zeros(count, bool)
+    if count >= 2 / _HELD:
+        random = np.random.default_rng(derive_seed(seed, "pretraining"))
+        held[random.choice(count, round(_HELD * count), replace=False)] = True
+    pieces = _cut(_take(rows, ~held))
+    if not len(pieces.lengths):
+        raise ValueError("`texts` must have a text of two tokens or more to learn from")
+    lengths = choose_buckets(pieces.lengths, int(pieces.lengths.max()))
+    buckets = Buckets(pieces, lengths, batch_size)
+    plans: dict[int, Any] = {}
+
+    def get_batch(epoch: int, step: int) -> tuple[Any, ...]:
+        if epoch not in plans:
+            for old in [e for e in plans if e < epoch - 1]:
+                del plans[old]
+            random = np.random.default_rng(derive_seed(seed, epoch, "pretraining"))
+            plans[epoch] = buckets.plan(random)
+        return (buckets.inputs(*plans[epoch][step]),)
+
+    training = Batches(buckets.num_batches, get_batch, endless=True)
+    others = _cut(_take(rows, held))
+    if not len(others.lengths):
+        return training, None
+    shown = Buckets(others, [*lengths[:-1], PIECE], batch_size)
+    plan = shown.plan()
+    return training, Batches(
+        shown.num_batches, lambda _, step: (shown.inputs(*plan[step]),)
+    )
+
+
+def _cut(rows: TokenRows) -> TokenRows:
+    """Pieces of at most `PIECE` tokens, those of one token left out."""
+    full, rest = np.divmod(rows.lengths, PIECE)
+    counts = full + (rest > 0)
+    lengths = np.full(int(counts.sum()), PIECE, np.int32)
+    partial = rest > 0
+    lengths[np.cumsum(counts)[partial] - 1] = rest[partial]
+    return _take(TokenRows(rows.ids, lengths), lengths > 1)
+
+
+def _take(rows: TokenRows, chosen: np.ndarray) -> TokenRows:
+    return TokenRows(rows.ids[np.repeat(chosen, rows.lengths)], rows.lengths[chosen])
