@@ -52,6 +52,7 @@ def build_text_classifier(
     pooling: str = "max",
     dropout: float = 0.3,
     embedding_dropout: float | None = None,
+    word_dropout: float = 0.0,
     recurrent_dropout: float = 0.0,
     normalization: str | None = None,
     residual: bool = False,
@@ -74,6 +75,7 @@ def build_text_classifier(
     global_clipnorm: float | str | None = "auto",
     clipnorm: float | None = None,
     clipvalue: float | None = None,
+    ema: float | None = None,
     precision: str | None = None,
     jit: bool | str = "auto",
     seed: int | None = None,
@@ -93,6 +95,8 @@ def build_text_classifier(
         pooling: `"max"`, `"mean"`, `"last"`, `"concat"` of the three, or `"attention"`.
         dropout: Rate on embeddings, between layers and before the output.
         embedding_dropout: Rate on embeddings alone; None: as `dropout`.
+        word_dropout: Share of the tokens whose embeddings are left out in training
+            (Iyyer et al. 2015).
         recurrent_dropout: Rate on the recurrent state.
         normalization: Of each recurrent layer's outputs: `"layer"`, `"batch"` or None.
         residual: Whether each recurrent layer after the first adds its inputs.
@@ -123,6 +127,9 @@ def build_text_classifier(
             if no other clip is given. The three exclude each other.
         clipnorm: Limit of the norm of each variable's gradient.
         clipvalue: Limit of each element of the gradient.
+        ema: Momentum, below 1, of a moving average of the weights, which is what is
+            validated and kept; None: the weights themselves are (Polyak & Juditsky
+            1992).
         precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"` or `"float64"`, in
             which the layers compute; None: as Keras is set. Probabilities are float32.
         jit: Whether XLA compiles each step; `"auto"`: on JAX, not on TensorFlow.
@@ -152,6 +159,7 @@ def build_text_classifier(
     if embedding_dropout is None:
         embedding_dropout = dropout
     check_rate("embedding_dropout", embedding_dropout)
+    check_rate("word_dropout", word_dropout)
     check_number("auxiliary_weight", auxiliary_weight, above=0)
     check_choice("multi_label", multi_label, (True, False))
     check_rate("label_smoothing", label_smoothing)
@@ -172,6 +180,10 @@ def build_text_classifier(
         conv_width=conv_width,
     )
     check_ignored()
+    averaging: dict[str, Any] = {}
+    if ema is not None:
+        check_number("ema", ema, above=0, below=1)
+        averaging = {"use_ema": True, "ema_momentum": ema}
     clipping = resolve_clipping(global_clipnorm, clipnorm, clipvalue)
     with seeded(seed), dtype_policy(precision):
         tokens = keras.Input((None,), dtype="int32", name="tokens")
@@ -181,6 +193,10 @@ def build_text_classifier(
         steps = keras.layers.SpatialDropout1D(
             embedding_dropout, name="embedding_dropout"
         )(embedded)
+        if word_dropout:
+            steps = keras.layers.Dropout(
+                word_dropout, noise_shape=(None, None, 1), name="word_dropout"
+            )(steps)
         encoder = make_encoder(
             cell=cell,
             units=units,
@@ -234,7 +250,7 @@ def build_text_classifier(
         model = TextModel(
             {"tokens": tokens, "length": length}, probabilities, name="text_classifier"
         )
-    optimizer = RecordingAdam(learning_rate, **clipping)
+    optimizer = RecordingAdam(learning_rate, **clipping, **averaging)
     loss = _loss(multi_label, label_smoothing, several_heads=bool(ngrams))
     _compile(model, multi_label, loss, optimizer, resolve_jit(jit))
     return model

@@ -126,8 +126,11 @@ class TrainingState:
     def write(self, path: Path) -> None:
         """Replaces the file, whole or not at all."""
         about = {"rows": self.rows, "stopper": self.stopper, "stopped": self.stopped}
-        # The best epoch is often this one: its weights need not be there twice.
-        now_best = self.stopper and self.stopper["best_epoch"] == len(self.rows) - 1
+        # The best epoch is often this one: its weights need not be there twice, unless
+        # the best are an average.
+        now_best = self.best_weights is not None and all(
+            map(np.array_equal, self.best_weights, self.weights)
+        )
         lists: dict[str, list[np.ndarray]] = {
             "weights": self.weights,
             "optimizer": self.optimizer,

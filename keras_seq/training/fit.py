@@ -1,7 +1,8 @@
 """One fit for both tasks: batches, seeds, callbacks, early stopping."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pandas as pd
 
 from keras_seq.training.checkpoint import Checkpoint, TrainingState
 from keras_seq.training.distribution import process_share
-from keras_seq.training.optimizer import GradientNorms
+from keras_seq.training.optimizer import GradientNorms, own_optimizer
 from keras_seq.training.progress import Progress
 from keras_seq.training.runtime import derive_seed
 
@@ -99,6 +100,40 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
             )
 
 
+@contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Lets the model have the moving average of its weights, if its optimiser has one.
+
+    Keras itself puts it into the model at the end of a fit, and not before.
+    """
+    optimizer = own_optimizer(model)
+    if optimizer is None or not optimizer.use_ema or not optimizer.built:
+        yield
+        return
+    variables = model.trainable_variables
+    trained = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
+    optimizer.finalize_variable_values(variables)
+    for variable in variables:
+        # By value: JAX gives an array's memory away when its model trains.
+        variable.assign(np.array(keras.ops.convert_to_numpy(variable)))
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, trained, strict=True):
+            variable.assign(value)
+
+
+class ValidateAverage(keras.callbacks.Callback):
+    """Validates the moving average of the weights, where there is one."""
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self.stack = ExitStack()
+        self.stack.enter_context(averaged(self.model))
+
+    def on_test_end(self, logs: Any = None) -> None:
+        self.stack.close()
+
+
 class EarlyStopping(keras.callbacks.EarlyStopping):
     """Keras's, which can go on from where it stood; Keras's own begins anew."""
 
@@ -112,6 +147,10 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
             for name, value in self.resumed.stopper.items():
                 setattr(self, name, value)
             self.best_weights = self.resumed.best_weights
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        with averaged(self.model):  # what was validated is what is kept
+            super().on_epoch_end(epoch, logs)
 
 
 class History(keras.callbacks.Callback):
@@ -194,7 +233,7 @@ def fit_model(
         return _result(history, state.stopper["best_epoch"] if state.stopper else None)
     ours: list[keras.callbacks.Callback] = [AddressedDropout(seed)]
     if stopper:
-        ours.append(stopper)
+        ours += [ValidateAverage(), stopper]
     if verbose:
         ours.append(Progress(epochs, training.steps_per_epoch, title, done))
     # After Progress, whose line has no room for them; before all that read logs.

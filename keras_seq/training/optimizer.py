@@ -139,23 +139,24 @@ class RecordingAdam(keras.optimizers.Adam):
 _COLUMNS = ("grad_norm_mean", "grad_norm_max", "clipped_fraction")
 
 
+def own_optimizer(model: keras.Model) -> RecordingAdam | None:
+    """The model's optimiser, None if it is another than ours."""
+    # Keras wraps it under "mixed_float16".
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    return optimizer if isinstance(optimizer, RecordingAdam) else None
+
+
 class GradientNorms(keras.callbacks.Callback):
     """Writes each epoch's gradient record into the logs of the callbacks after it.
 
     An optimiser that keeps no record is left alone.
     """
 
-    def _optimizer(self) -> RecordingAdam | None:
-        optimizer = self.model.optimizer
-        # Keras wraps the optimiser under "mixed_float16".
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        return optimizer if isinstance(optimizer, RecordingAdam) else None
-
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        if optimizer := self._optimizer():
+        if optimizer := own_optimizer(self.model):
             optimizer.reset_record()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        optimizer = self._optimizer()
+        optimizer = own_optimizer(self.model)
         if optimizer and logs is not None:
             logs.update(optimizer.read_record())

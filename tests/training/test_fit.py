@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.fit import Batches, fit_model
+from keras_seq.training.optimizer import RecordingAdam
 from keras_seq.training.runtime import derive_seed, describe, seeded
 
 pytestmark = pytest.mark.numeric
@@ -111,3 +113,70 @@ def test_describe_names_the_backend():
     assert told["xla"] is (told["backend"] == "jax")
     names = {"tensorflow": {"intra_op", "inter_op"}, "jax": {"xla"}}[told["backend"]]
     assert set(told["threads"]) == names and min(told["threads"].values()) >= 1
+
+
+class Trained(keras.callbacks.Callback):
+    """The weights at the end of each epoch, as training has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.weights.append([np.array(w) for w in self.model.get_weights()])
+
+
+def averages(weights, momentum):
+    """The moving average after each step, from the weights after each."""
+    found = [weights[0]]
+    for step in weights[1:]:
+        pairs = zip(found[-1], step, strict=True)
+        found.append([momentum * old + (1 - momentum) * new for old, new in pairs])
+    return found
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_the_average_of_the_weights_is_validated_and_kept(validated):
+    model, trained = make_model(), Trained()
+    model.compile(RecordingAdam(0.3, use_ema=True, ema_momentum=0.7), "mse")
+    x, y = get_batch(9, 9)
+    result = fit_model(
+        model,
+        training(steps=1),  # so that callbacks see the weights of every step
+        epochs=12,
+        seed=0,
+        validation=Batches(1, lambda *_: (x, y)) if validated else None,
+        callbacks=[trained],
+        verbose=0,
+    )
+    expected = averages(trained.weights, 0.7)
+    best = result.best_epoch - 1
+    for found, value in zip(model.get_weights(), expected[best], strict=True):
+        np.testing.assert_allclose(found, value, atol=1e-6)
+    if validated:
+        losses = []
+        for weights in expected:
+            model.set_weights(weights)
+            losses.append(model.test_on_batch(x, y))
+        np.testing.assert_allclose(result.history["val_loss"], losses, rtol=1e-4)
+    else:
+        assert best == 11
+
+
+def test_an_average_goes_on_where_it_was_broken_off(tmp_path):
+    def fit(**options):
+        model = make_model()
+        model.compile(RecordingAdam(0.3, use_ema=True, ema_momentum=0.7), "mse")
+        x, y = get_batch(9, 9)
+        shown = Batches(1, lambda *_: (x, y))
+        result = fit_model(
+            model, training(), epochs=8, seed=0, validation=shown, verbose=0, **options
+        )
+        return model.get_weights(), result.best_epoch
+
+    expected = fit()
+    fit(checkpoint=Checkpoint(tmp_path, part=0.5))
+    weights, best = fit(checkpoint=Checkpoint(tmp_path))
+    assert best == expected[1]
+    for a, b in zip(weights, expected[0], strict=True):
+        np.testing.assert_array_equal(a, b)
