@@ -130,12 +130,14 @@ def encode(
     steps: Tensor,
     lengths: Tensor | None,
     encoder: keras.layers.Layer,
-    *,
+    *resets: Tensor,
     conv_filters: int | None,
     conv_width: int,
     causal_front: bool,
 ) -> tuple[Tensor, Tensor]:
     """Applies the convolutional front, if any, and the encoder.
+
+    A stateful encoder may be given the rows that start anew.
 
     Returns:
         The encoded sequence, and the deepest one that has seen no later step (of a
@@ -149,5 +151,5 @@ def encode(
     if isinstance(encoder, SelfAttentionEncoder):
         encoded = causal = encoder(steps, lengths)
     else:
-        encoded, causal = encoder(steps, lengths)
+        encoded, causal = encoder(steps, lengths, *resets)
     return encoded, causal

@@ -68,7 +68,7 @@ class Buckets:
 
     def plan(
         self, random: np.random.Generator | None = None
-    ) -> list[tuple[int, np.ndarray]]:
+    ) -> list[tuple[Any, ...]]:
         """Width and rows of every batch; in random order if a generator is given."""
         batches = []
         for width, rows in self.members:
@@ -83,6 +83,10 @@ class Buckets:
     def inputs(self, width: int, chosen: np.ndarray) -> dict[str, np.ndarray]:
         """One batch of the plan as the model takes it."""
         return pad_rows(self.rows, chosen, width, self.batch_size, self.starts)
+
+    def loss_shares(self, width: int, chosen: np.ndarray) -> np.ndarray | float:
+        """How much of each chosen row's loss is asked for in one batch of the plan."""
+        return 1.0
 
 
 def _vary_first_two(
@@ -103,7 +107,7 @@ def training_batches(
     buckets: Buckets, targets: np.ndarray, weights: np.ndarray, seed: int
 ) -> Batches:
     """Endless batches, shuffled anew by (seed, epoch)."""
-    plans: dict[int, list[tuple[int, np.ndarray]]] = {}
+    plans: dict[int, list[tuple[Any, ...]]] = {}
 
     def get_batch(epoch: int, step: int) -> tuple[Any, ...]:
         if epoch not in plans:
@@ -111,7 +115,7 @@ def training_batches(
                 del plans[old]
             random = np.random.default_rng(derive_seed(seed, epoch, "texts"))
             plans[epoch] = buckets.plan(random)
-        return _labelled(buckets, *plans[epoch][step], targets, weights)
+        return _labelled(buckets, plans[epoch][step], targets, weights)
 
     return Batches(buckets.num_batches, get_batch, endless=True)
 
@@ -123,7 +127,7 @@ def validation_batches(
     plan = buckets.plan()
 
     def get_batch(_: int, step: int) -> tuple[Any, ...]:
-        return _labelled(buckets, *plan[step], targets, weights)
+        return _labelled(buckets, plan[step], targets, weights)
 
     return Batches(buckets.num_batches, get_batch)
 
@@ -132,19 +136,19 @@ def prediction_batches(
     buckets: Buckets,
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Row numbers and inputs, batch by batch."""
-    for width, chosen in buckets.plan():
-        yield chosen, buckets.inputs(width, chosen)
+    for step in buckets.plan():
+        yield step[1], buckets.inputs(*step)
 
 
 def _labelled(
     buckets: Buckets,
-    width: int,
-    chosen: np.ndarray,
+    step: tuple[Any, ...],
     targets: np.ndarray,
     weights: np.ndarray,
 ) -> tuple[Any, ...]:
+    chosen = step[1]
     target = np.zeros((buckets.batch_size, *targets.shape[1:]), targets.dtype)
     target[: len(chosen)] = targets[chosen]
     weight = np.zeros(buckets.batch_size, np.float32)  # 0 for the rows that fill up
-    weight[: len(chosen)] = weights[chosen]
-    return buckets.inputs(width, chosen), target, weight
+    weight[: len(chosen)] = weights[chosen] * buckets.loss_shares(*step)
+    return buckets.inputs(*step), target, weight

@@ -71,6 +71,7 @@ def build_text_classifier(
     auxiliary_weight: float = 0.1,
     stateful: bool = False,
     batch_size: int | None = None,
+    reset_input: bool = False,
     learning_rate: float = 1e-3,
     global_clipnorm: float | str | None = "auto",
     clipnorm: float | None = None,
@@ -122,6 +123,9 @@ def build_text_classifier(
         stateful: Whether a batch's rows continue those of the batch before: texts can
             be given in chunks. See `keras_seq.layers.state`.
         batch_size: Rows whose states are kept; needed by `stateful`.
+        reset_input: Whether the model has a third input, `reset`, bool, `(batch,)`:
+            the rows that start anew. Else `keras_seq.layers.state.reset_states` is
+            the way to do it.
         learning_rate: Of Adam.
         global_clipnorm: Limit of the norm of all gradients together; `"auto"` is 1.0
             if no other clip is given. The three exclude each other.
@@ -169,6 +173,9 @@ def build_text_classifier(
             "`ngrams` must be 0 with `stateful`: the bag has no state. "
             f"Received: ngrams={ngrams}"
         )
+    check_choice("reset_input", reset_input, (True, False))
+    if reset_input and not stateful:
+        raise ValueError("`reset_input` belongs to stateful=True. Received: True")
     both_ways = not stateful if bidirectional == "auto" else bool(bidirectional)
     check_structure(
         cell=cell,
@@ -188,6 +195,11 @@ def build_text_classifier(
     with seeded(seed), dtype_policy(precision):
         tokens = keras.Input((None,), dtype="int32", name="tokens")
         length = keras.Input((), dtype="int32", name="length")
+        inputs = {"tokens": tokens, "length": length}
+        resets = []
+        if reset_input:
+            inputs["reset"] = keras.Input((), dtype="bool", name="reset")
+            resets.append(inputs["reset"])
         embedding = keras.layers.Embedding(max_tokens, embedding_dim, name="embedding")
         embedded = embedding(tokens)  # (batch, time, embedding_dim)
         steps = keras.layers.SpatialDropout1D(
@@ -215,6 +227,7 @@ def build_text_classifier(
             steps,
             length,
             encoder,
+            *resets,
             conv_filters=conv_filters,
             conv_width=conv_width,
             causal_front=bool(auxiliary) or not both_ways,
@@ -228,7 +241,7 @@ def build_text_classifier(
         pool = SequencePooling(pooling, bidirectional=ends, name="pooling")
         if batch_size is not None:
             pool = RunningPooling(pooling, batch_size=batch_size, name="pooling")
-        pooled = pool(encoded, length)  # (batch, features)
+        pooled = pool(encoded, length, *resets)  # (batch, features)
         pooled = keras.layers.Dropout(dropout, name="dropout")(pooled)
         activation_out = "sigmoid" if multi_label else "softmax"
         if not ngrams:
@@ -247,9 +260,7 @@ def build_text_classifier(
                 _dense(num_classes, "ngram_head")(bag),
             ]
             probabilities = AverageHeads(multi_label, name="probabilities")(heads)
-        model = TextModel(
-            {"tokens": tokens, "length": length}, probabilities, name="text_classifier"
-        )
+        model = TextModel(inputs, probabilities, name="text_classifier")
     optimizer = RecordingAdam(learning_rate, **clipping, **averaging)
     loss = _loss(multi_label, label_smoothing, several_heads=bool(ngrams))
     _compile(model, multi_label, loss, optimizer, resolve_jit(jit))
