@@ -15,15 +15,10 @@ from keras_seq.errors import (
     suggests_names,
 )
 from keras_seq.layers.ngrams import MOST_BUCKETS
-from keras_seq.text.baseline import (
-    fit_linear,
-    linear_probabilities,
-    majority,
-    majority_probabilities,
-)
+from keras_seq.text.baseline import Baselines, fit_linear, majority
 from keras_seq.text.batches import (
     Buckets,
-    prediction_batches,
+    predict_rows,
     training_batches,
     validation_batches,
 )
@@ -46,7 +41,7 @@ from keras_seq.text.labels import (
 from keras_seq.text.normalization import Split
 from keras_seq.text.preprocessing import TextPreprocessor, TokenRows
 from keras_seq.text.report import TextReport, describe_texts
-from keras_seq.text.scores import classification_scores, multi_label_scores, verdict
+from keras_seq.text.scores import score_probabilities, verdict
 from keras_seq.text.shares import choose_shares, has_heads
 from keras_seq.text.texts import check_texts, check_weights
 from keras_seq.text.thresholds import choose_thresholds, decide
@@ -337,27 +332,33 @@ class TextClassifier(SequenceEstimator):
         self.classes_ = learn(values)
         check_class_weight(self.class_weight, self.classes_)
         corpus = Corpus(strings, self._encode(values), weights)
-        self._majority = majority(corpus.targets, weights)
+        self._baselines = Baselines(majority(corpus.targets, weights))
         self.validation_ = {}
         training, held = self._hold_out(corpus, validation_data)
         data = (texts, labels, validation_data, sample_weight)
         kept = Checkpoint.open(checkpoint, self, data)
         manner: dict[str, Any] = {
-            "given": validation_data is not None,
             "callbacks": callbacks,
             "verbose": verbose,
             "checkpoint": kept,
         }
-        result = self._learn(training, held, epochs=self.epochs, title="fit", **manner)
+        rows, held_rows = self._prepare(training, held)
+        if verbose:
+            print(self.report_.summary())
+        given = validation_data is not None
+        self.report_.warn(self.get_params(deep=False), given, stacklevel=2)
+        result = self._train(
+            training, rows, held, held_rows, epochs=self.epochs, title="fit", **manner
+        )
         self.history_, self.best_epoch_ = result.history, result.best_epoch
-        shares = self._weigh_heads(held)
-        self.validation_ = self._validate(held)
+        shares = self._weigh_heads(held, held_rows)
+        self.validation_ = self._validate(held, held_rows)
         if verbose:
             print(f"validation: {verdict(self.validation_)}")
-        if self.refit_full and validation_data is None:
-            del self.model_  # as above
-            epochs = self.best_epoch_
-            self._learn(corpus, None, epochs=epochs, title="refit", **manner)
+        if self.refit_full and not given:
+            del self.model_, rows, held_rows  # as above
+            rows, _ = self._prepare(corpus)
+            self._train(corpus, rows, epochs=self.best_epoch_, title="refit", **manner)
             if shares is not None:
                 self.model_.get_layer("probabilities").shares.assign(shares)
         if kept:
@@ -400,43 +401,17 @@ class TextClassifier(SequenceEstimator):
         encode = encode_label_lists if self.multi_label else encode_labels
         return encode(values, self.classes_, name)
 
-    def _learn(
-        self,
-        corpus: Corpus,
-        held: Corpus | None,
-        *,
-        epochs: int,
-        callbacks: Sequence[keras.callbacks.Callback] | None,
-        verbose: int | str,
-        title: str,
-        given: bool,
-        checkpoint: Checkpoint | None,
-    ) -> FitResult:
-        """Learns vocabulary, network and baseline from one corpus, and it alone."""
-        by_class = None
-        if self.class_weight is not None:
-            by_class = weigh_classes(
-                self.class_weight, corpus.targets, corpus.weights, self.classes_
-            )
-            # The baseline is told what the network is, or it would answer another
-            # question.
-            corpus = corpus.reweigh(by_class)
+    def _prepare(self, corpus: Corpus, held: Corpus | None = None) -> Any:
+        """Learns the vocabulary from one corpus, and it alone; describes both.
+
+        Returns:
+            The ids of either, None for none held.
+        """
         preprocessor = self._make_preprocessor()
         tokens = preprocessor.tokenize(corpus.texts)
         self.preprocessor_ = preprocessor.learn(tokens)
-        self._builder_args = {
-            **{name: getattr(self, name) for name in _BUILDER_ARGS},
-            "precision": resolve_precision(self.precision),
-            "num_classes": len(self.classes_),
-            "max_tokens": len(self.preprocessor_.vocabulary_),
-        }
-        validation = None
+        held_rows = None
         if held is not None:
-            if by_class is not None:
-                # Early stopping asks whether what is minimised still falls on new
-                # texts. Without the weights it would prefer the epoch that has taken
-                # least notice of them.
-                held = held.reweigh(by_class)
             held_tokens = preprocessor.tokenize(held.texts)
             self.report_ = describe_texts(
                 preprocessor,
@@ -444,12 +419,46 @@ class TextClassifier(SequenceEstimator):
                 (corpus.texts, tokens, corpus.targets),
                 (held.texts, held_tokens, held.targets),
             )
-            if verbose:
-                print(self.report_.summary())
-            self.report_.warn(self.get_params(deep=False), given, stacklevel=3)
-            shown = self._buckets(preprocessor.encode(held_tokens))
+            held_rows = preprocessor.encode(held_tokens)
+        return preprocessor.encode(tokens), held_rows
+
+    def _train(
+        self,
+        corpus: Corpus,
+        rows: TokenRows,
+        held: Corpus | None = None,
+        held_rows: TokenRows | None = None,
+        *,
+        epochs: int,
+        callbacks: Sequence[keras.callbacks.Callback] | None,
+        verbose: int | str,
+        title: str,
+        checkpoint: Checkpoint | None,
+    ) -> FitResult:
+        """Trains a new network, and the linear model beside it, on one corpus."""
+        by_class = weigh_classes(
+            self.class_weight, corpus.targets, corpus.weights, self.classes_
+        )
+        if self.class_weight is not None:
+            # The baseline is told what the network is, or it would answer another
+            # question.
+            corpus = corpus.reweigh(by_class)
+        validation = None
+        if held is not None and held_rows is not None:
+            if self.class_weight is not None:
+                # Early stopping asks whether what is minimised still falls on new
+                # texts. Without the weights it would prefer the epoch that has taken
+                # least notice of them.
+                held = held.reweigh(by_class)
+            shown = self._buckets(held_rows)
             validation = validation_batches(shown, held.targets, held.weights)
-        buckets = self._buckets(preprocessor.encode(tokens))
+        buckets = self._buckets(rows)
+        self._builder_args = {
+            **{name: getattr(self, name) for name in _BUILDER_ARGS},
+            "precision": resolve_precision(self.precision),
+            "num_classes": len(self.classes_),
+            "max_tokens": len(self.preprocessor_.vocabulary_),
+        }
         options = {name: self._builder_args[name] for name in ("precision", "jit")}
         with distributed(self.distribution, **options) as count:
             check_divisible(self.batch_size, count)
@@ -471,42 +480,40 @@ class TextClassifier(SequenceEstimator):
         self.model_ = on_one_device(
             model, lambda: self._build_model(**self._builder_args), count
         )
-        self._linear = None
         if self.baseline:
-            self._linear = fit_linear(corpus, self.preprocessor_, self.seed)
+            linear = fit_linear(corpus, self.preprocessor_, self.seed)
+            self._baselines.linear = linear
         return result
 
-    def _weigh_heads(self, held: Corpus) -> np.ndarray | None:
+    def _weigh_heads(self, held: Corpus, rows: TokenRows) -> np.ndarray | None:
         """Lets the head have more to say that does better on validation."""
         if not has_heads(self.model_):
             return None
-        rows = self.preprocessor_.transform(held.texts)
-        batches = prediction_batches(self._buckets(rows, 256))
-        shares = choose_shares(self.model_, batches, held.targets, held.weights)
+        buckets = self._buckets(rows, 256)
+        shares = choose_shares(self.model_, buckets, held.targets, held.weights)
         self.model_.get_layer("probabilities").shares.assign(shares)
         return shares
 
-    def _validate(self, held: Corpus) -> dict[str, Any]:
+    def _validate(self, held: Corpus, rows: TokenRows) -> dict[str, Any]:
         """Calibrates on texts that the network has not seen, and scores it there.
 
         Temperature and thresholds weigh texts as training does, by `sample_weight`, but
         know no `class_weight`: probabilities are to be those of the texts as they come.
         """
-        texts, targets, weights = held
-        raw = self._raw_probabilities(texts)
+        _, targets, weights = held
+        raw = self._raw_probabilities(rows)
         self.temperature_ = 1.0
         if self.calibration:
             self.temperature_ = fit_temperature(raw, targets, weights, self.multi_label)
         calibrated = apply_temperature(raw, self.temperature_, self.multi_label)
         self.thresholds_: np.ndarray | None = None
-        self._linear_thresholds = np.full(len(self.classes_), 0.5)
         if self.multi_label:
             self.thresholds_ = choose_thresholds(calibrated, targets, weights)
-            if self._linear is not None:
-                linear = linear_probabilities(self._linear, texts, len(self.classes_))
-                self._linear_thresholds = choose_thresholds(linear, targets, weights)
-        scores = self._score(texts, targets, calibrated)
-        uncalibrated = self._rate(targets, raw, self.thresholds_)
+        self._baselines.choose_thresholds(held)
+        uncalibrated = score_probabilities(
+            targets, raw, self.classes_, self.thresholds_
+        )
+        scores = self._score(held.texts, targets, calibrated)
         return {**scores, "ece_uncalibrated": uncalibrated["ece"]}
 
     def _make_preprocessor(self) -> TextPreprocessor:
@@ -535,19 +542,14 @@ class TextClassifier(SequenceEstimator):
         return self._probabilities(check_texts(texts))
 
     def _probabilities(self, texts: list[str]) -> np.ndarray:
-        raw = self._raw_probabilities(texts)
+        raw = self._raw_probabilities(self.preprocessor_.transform(texts))
         return apply_temperature(raw, self.temperature_, self.multi_label)
 
-    def _raw_probabilities(self, texts: list[str]) -> np.ndarray:
+    def _raw_probabilities(self, rows: TokenRows) -> np.ndarray:
         """What the network says."""
         # A few texts need no batch of 256; powers of two keep the shapes few.
-        batch_size = min(256, 1 << (len(texts) - 1).bit_length())
-        result = np.zeros((len(texts), len(self.classes_)), np.float32)
-        buckets = self._buckets(self.preprocessor_.transform(texts), batch_size)
-        for rows, inputs in prediction_batches(buckets):
-            output = np.asarray(self.model_.predict_on_batch(inputs))
-            result[rows] = output[: len(rows)]
-        return result
+        batch_size = min(256, 1 << (len(rows.lengths) - 1).bit_length())
+        return predict_rows(self.model_, self._buckets(rows, batch_size))[0]
 
     def predict(self, texts: Sequence[str]) -> Any:
         """The likeliest label of each text, of the type given to `fit`.
@@ -594,28 +596,11 @@ class TextClassifier(SequenceEstimator):
     def _score(
         self, texts: list[str], targets: np.ndarray, probabilities: np.ndarray
     ) -> dict[str, Any]:
-        count, num_classes = len(texts), len(self.classes_)
-        prior = majority_probabilities(self._majority, count, num_classes)
-        baselines = {"majority": self._rate(targets, prior, np.full(num_classes, 0.5))}
-        if self._linear is not None:
-            linear = linear_probabilities(self._linear, texts, num_classes)
-            thresholds = self._linear_thresholds
-            baselines["tfidf_logreg"] = self._rate(targets, linear, thresholds)
-        elif "tfidf_logreg" in self.validation_.get("baselines", {}):
-            stored = self.validation_["baselines"]["tfidf_logreg"]
-            baselines["tfidf_logreg"] = {**stored, "on": "validation"}
-        own = self._rate(targets, probabilities, self.thresholds_)
-        return {**own, "n": count, "baselines": baselines}
-
-    def _rate(
-        self,
-        targets: np.ndarray,
-        probabilities: np.ndarray,
-        thresholds: np.ndarray | None,
-    ) -> dict[str, Any]:
-        if thresholds is not None and self.multi_label:
-            return multi_label_scores(targets, probabilities, thresholds, self.classes_)
-        return classification_scores(targets, probabilities, self.classes_)
+        baselines = self._baselines.score(texts, targets, self.classes_)
+        own = score_probabilities(
+            targets, probabilities, self.classes_, self.thresholds_
+        )
+        return {**own, "n": len(texts), "baselines": baselines}
 
     def split_folds(
         self, count: int, texts: Sequence[str], labels: Sequence[Any]
@@ -689,7 +674,7 @@ class TextClassifier(SequenceEstimator):
         state = {
             "preprocessor": preprocessor,
             "classes": self.classes_.tolist(),
-            "majority": self._majority,
+            "majority": self._baselines.majority,
             "best_epoch": self.best_epoch_,
             "temperature": self.temperature_,
             "thresholds": None
@@ -707,14 +692,12 @@ class TextClassifier(SequenceEstimator):
         preprocessor = self._make_preprocessor()
         self.preprocessor_ = preprocessor.set_state(state["preprocessor"], arrays)
         self.classes_ = np.array(state["classes"])
-        self._majority = state["majority"]
         self.best_epoch_ = state["best_epoch"]
-        self.temperature_ = state.get("temperature", 1.0)
-        thresholds = state.get("thresholds")
+        self.temperature_ = state["temperature"]
+        thresholds = state["thresholds"]
         self.thresholds_ = None if thresholds is None else np.array(thresholds)
-        self._linear_thresholds = np.full(len(self.classes_), 0.5)
         self.validation_ = state["validation"]
-        if "report" in state:
-            self.report_ = TextReport(**state["report"])
+        validated = self.validation_["baselines"].get("tfidf_logreg")
+        self._baselines = Baselines(state["majority"], validated=validated)
+        self.report_ = TextReport(**state["report"])
         self.history_ = pd.DataFrame(state["history"])
-        self._linear = None
