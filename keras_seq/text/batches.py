@@ -11,7 +11,11 @@ from keras_seq.training.runtime import derive_seed
 
 
 def pad_rows(
-    rows: TokenRows, chosen: np.ndarray, width: int, batch_size: int
+    rows: TokenRows,
+    chosen: np.ndarray,
+    width: int,
+    batch_size: int,
+    starts: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Lays the chosen rows out as one full batch.
 
@@ -20,6 +24,8 @@ def pad_rows(
         chosen: int64, at most `batch_size` row numbers.
         width: Steps to pad to; no chosen row is longer.
         batch_size: Rows of the batch; missing ones have length 0.
+        starts: Of the rows, where they are at hand; adding up millions of lengths
+            takes longer than the batch.
 
     Returns:
         `tokens`, int32, `(batch_size, width)`, 0 at padding; `length`, int32,
@@ -29,7 +35,8 @@ def pad_rows(
     length[: len(chosen)] = rows.lengths[chosen]
     tokens = np.zeros((batch_size, width), np.int32)
     valid = np.arange(width) < length[:, None]  # (batch, time)
-    flat = rows.starts[chosen][:, None] + np.arange(width)
+    starts = rows.starts if starts is None else starts
+    flat = starts[chosen][:, None] + np.arange(width)
     tokens[valid] = rows.ids[flat[valid[: len(chosen)]]]
     return {"tokens": tokens, "length": length}
 
@@ -45,6 +52,7 @@ class Buckets:
 
     def __init__(self, rows: TokenRows, bucket_lengths: Sequence[int], batch_size: int):
         self.rows = rows
+        self.starts = rows.starts
         self.batch_size = batch_size
         bucket = np.searchsorted(bucket_lengths, rows.lengths)
         self.members = [
@@ -74,7 +82,7 @@ class Buckets:
 
     def inputs(self, width: int, chosen: np.ndarray) -> dict[str, np.ndarray]:
         """One batch of the plan as the model takes it."""
-        return pad_rows(self.rows, chosen, width, self.batch_size)
+        return pad_rows(self.rows, chosen, width, self.batch_size, self.starts)
 
 
 def _vary_first_two(
