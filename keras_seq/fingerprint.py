@@ -107,6 +107,8 @@ def _update(digest: Any, data: Any) -> None:
         digest.update(repr(("sequence", len(data))).encode())
         for item in data:
             _update(digest, item)
+    elif hasattr(data, "fingerprint"):  # data in files
+        _update(digest, data.fingerprint())
     elif isinstance(data, Mapping):
         _update(digest, [[name, data[name]] for name in data])
     else:  # text, numbers, None

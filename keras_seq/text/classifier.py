@@ -1,6 +1,7 @@
 """TextClassifier: raw strings in, labels out."""
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Sequence
 from os import PathLike
 from typing import Any, Self
 
@@ -28,6 +29,7 @@ from keras_seq.text.batches import (
 from keras_seq.text.builder import build_text_classifier
 from keras_seq.text.corpus import (
     Corpus,
+    check_input,
     check_pairs,
     split_stratified,
     stratified_folds,
@@ -35,6 +37,13 @@ from keras_seq.text.corpus import (
 from keras_seq.text.labels import encode_labels, learn_classes
 from keras_seq.text.preprocessing import TextPreprocessor
 from keras_seq.text.scores import classification_scores, verdict
+from keras_seq.text.sources import Columns, TextFiles, are_file_names
+from keras_seq.text.streaming import (
+    StreamedTexts,
+    count_into,
+    encode_texts,
+    text_parts,
+)
 from keras_seq.text.texts import check_texts, check_weights
 from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.distribution import (
@@ -45,6 +54,9 @@ from keras_seq.training.distribution import (
 from keras_seq.training.estimator import SequenceEstimator
 from keras_seq.training.fit import FitResult, fit_model
 from keras_seq.training.runtime import resolve_precision
+
+# Texts in memory, or in files.
+Texts = Sequence[str] | str | PathLike[str] | Sequence[PathLike[str]]
 
 # Constructor arguments that the builder and the preprocessor take under their names.
 _BUILDER_ARGS = (
@@ -226,13 +238,17 @@ class TextClassifier(SequenceEstimator):
 
     def fit(
         self,
-        texts: Sequence[str],
-        labels: Sequence[Any],
-        validation_data: tuple[Sequence[str], Sequence[Any]] | None = None,
+        texts: Texts,
+        labels: Sequence[Any] | None = None,
+        validation_data: tuple[Sequence[str], Sequence[Any]] | Texts | None = None,
         sample_weight: Sequence[float] | None = None,
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         verbose: int | str = "auto",
         checkpoint: str | PathLike[str] | Checkpoint | None = None,
+        *,
+        text_col: str = "text",
+        label_col: str = "label",
+        on_bad_rows: str = "error",
     ) -> Self:
         """Trains on texts and their labels.
 
@@ -240,10 +256,18 @@ class TextClassifier(SequenceEstimator):
         on for as many (`refit_full`). With `validation_data` nothing is held back and
         nothing trained again.
 
+        Files are read row by row, again and again, and may be larger than memory. The
+        weights are those that the same rows in the same order give as lists. Ids of
+        tokens are kept in the folder for temporary files (`TMPDIR`).
+
         Args:
-            texts: Strings; an empty one is a text without tokens.
-            labels: As many; all str, all int or all bool.
-            validation_data: `(texts, labels)` to validate on.
+            texts: Strings; an empty one is a text without tokens. Or the path of a
+                table (`.csv`, `.jsonl`, both also with `.gz`, `.parquet`), of a folder
+                with a subfolder for each class and a file for each text, or a list of
+                such, each a `pathlib.Path`. UTF-8.
+            labels: As many; all str, all int or all bool. None beside files. In CSV
+                they are whole numbers or booleans if all of them are.
+            validation_data: `(texts, labels)` to validate on, or files.
             sample_weight: Weight of each text in the loss; None: 1.
             callbacks: Keras callbacks, for both trainings.
             verbose: 0 is silent; otherwise progress with the time left is shown.
@@ -251,22 +275,34 @@ class TextClassifier(SequenceEstimator):
                 all that the fit needs to go on, and the same call again goes on from
                 there, to the same weights as if nothing had happened. When the fit
                 has ended its files are removed. What `callbacks` remember is not
-                kept.
+                kept. Files of texts are compared by their contents.
+            text_col: Column of tables with the texts.
+            label_col: Column of tables with the labels.
+            on_bad_rows: What to do about rows that cannot be read or have no text or
+                no label: `"error"` names the first, `"skip"` warns of their number.
 
         Raises:
             TypeError, ValueError: If the input breaks a rule; the message names the
-                argument and the first rows. If `checkpoint` holds another fit.
+                argument and the first rows, or file and line. If `checkpoint` holds
+                another fit.
         """
         self._check_arguments()
         self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half done
-        strings, values = check_pairs(texts, labels)
+        columns = Columns(text_col, label_col, on_bad_rows)
+        strings, values = check_input(texts, labels, columns=columns)
         weights = check_weights(sample_weight, len(strings))
         self.classes_ = learn_classes(values)
         corpus = Corpus(strings, encode_labels(values, self.classes_), weights)
         self._majority = int(np.bincount(corpus.targets, weights).argmax())
         self.validation_ = {}
-        training, held = self._hold_out(corpus, validation_data)
-        data = (texts, labels, validation_data, sample_weight)
+        training, held = self._hold_out(corpus, validation_data, columns)
+        # As it was given, but for files, of which the contents count.
+        data = (
+            strings if isinstance(strings, StreamedTexts) else texts,
+            labels,
+            held.texts if _in_files(validation_data) else validation_data,
+            sample_weight,
+        )
         kept = Checkpoint.open(checkpoint, self, data)
         manner: dict[str, Any] = {
             "callbacks": callbacks,
@@ -295,18 +331,25 @@ class TextClassifier(SequenceEstimator):
         check_choice("refit_full", self.refit_full, (True, False))
         check_choice("baseline", self.baseline, (True, False))
 
-    def _hold_out(self, corpus: Corpus, given: Any) -> tuple[Corpus, Corpus]:
+    def _hold_out(
+        self, corpus: Corpus, given: Any, columns: Columns
+    ) -> tuple[Corpus, Corpus]:
         """What to train and what to validate on."""
+        in_files = _in_files(given)
+        if not in_files and not isinstance(corpus.texts, StreamedTexts):
+            columns.refuse()
         if given is None:
             share, seed = self.validation_split, self.seed
             return split_stratified(corpus, self.classes_, share, seed)
+        names = ("validation_data[0]", "validation_data[1]")
+        if in_files:
+            given, names = (given, None), ("validation_data", "validation_data")
         if not isinstance(given, tuple | list) or len(given) != 2:
             raise ValueError(
                 "`validation_data` must be a pair, (texts, labels). "
                 f"Received: {type(given).__name__}"
             )
-        names = ("validation_data[0]", "validation_data[1]")
-        texts, values = check_pairs(given[0], given[1], names)
+        texts, values = check_input(given[0], given[1], names, columns, self.classes_)
         targets = encode_labels(values, self.classes_, names[1])
         return corpus, Corpus(texts, targets, np.ones(len(texts), np.float32))
 
@@ -322,7 +365,8 @@ class TextClassifier(SequenceEstimator):
         checkpoint: Checkpoint | None,
     ) -> FitResult:
         """Learns vocabulary, network and baseline from one corpus, and it alone."""
-        self.preprocessor_ = self._make_preprocessor().fit(corpus.texts)
+        counts = count_into(corpus.texts, self.max_tokens)
+        self.preprocessor_ = self._make_preprocessor().fit(corpus.texts, counts)
         self._builder_args = {
             **{name: getattr(self, name) for name in _BUILDER_ARGS},
             "precision": resolve_precision(self.precision),
@@ -368,46 +412,83 @@ class TextClassifier(SequenceEstimator):
     def _build_model(self, **arguments: Any) -> keras.Model:
         return build_text_classifier(**arguments)
 
-    def _buckets(self, texts: Sequence[str], batch_size: int | None = None) -> Buckets:
-        preprocessor = self.preprocessor_
-        return Buckets(
-            preprocessor.transform(texts),
-            preprocessor.bucket_lengths_,
-            batch_size or self.batch_size,
-        )
+    def _buckets(self, texts: Collection[str]) -> Buckets:
+        rows = encode_texts(self.preprocessor_, texts)
+        return Buckets(rows, self.preprocessor_.bucket_lengths_, self.batch_size)
 
-    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+    def predict_proba(
+        self, texts: Texts, *, text_col: str = "text", on_bad_rows: str = "error"
+    ) -> np.ndarray:
         """Class probabilities.
 
         Args:
-            texts: Strings.
+            texts: Strings, or files as `fit` takes them, with or without labels. A
+                list of strings is always texts.
+            text_col: Column of tables with the texts.
+            on_bad_rows: As in `fit`; rows that are skipped are not in the answer.
 
         Returns:
-            float32, `(num_texts, num_classes)`, columns in the order of `classes_`.
+            float32, `(num_texts, num_classes)`, columns in the order of `classes_`. Of
+            a folder: subfolder by subfolder, each in the order of the files' names.
         """
         self._check_fitted()
-        return self._probabilities(check_texts(texts))
+        columns = Columns(text_col, on_bad_rows=on_bad_rows)
+        files = TextFiles.find(texts, columns, labelled=False)
+        if files is not None:
+            return self._probabilities(StreamedTexts(files))
+        columns.refuse()
+        if are_file_names(texts):
+            warnings.warn(
+                "A list of strings is texts, and these look like names of files: give "
+                f"each as pathlib.Path to read it. Received: {texts!r:.60}",
+                stacklevel=2,
+            )
+        return self._probabilities(check_texts(texts))  # type: ignore[arg-type]
 
-    def _probabilities(self, texts: list[str]) -> np.ndarray:
+    def _probabilities(self, texts: Collection[str]) -> np.ndarray:
+        token_rows = encode_texts(self.preprocessor_, texts)
+        count = len(token_rows.lengths)
         # A few texts need no batch of 256; powers of two keep the shapes few.
-        batch_size = min(256, 1 << (len(texts) - 1).bit_length())
-        result = np.zeros((len(texts), len(self.classes_)), np.float32)
-        for rows, inputs in prediction_batches(self._buckets(texts, batch_size)):
+        batch_size = min(256, 1 << (count - 1).bit_length())
+        buckets = Buckets(token_rows, self.preprocessor_.bucket_lengths_, batch_size)
+        result = np.zeros((count, len(self.classes_)), np.float32)
+        for rows, inputs in prediction_batches(buckets):
             output = np.asarray(self.model_.predict_on_batch(inputs))
             result[rows] = output[: len(rows)]
         return result
 
-    def predict(self, texts: Sequence[str]) -> np.ndarray:
-        """The likeliest label of each text, of the type given to `fit`."""
-        probabilities = self.predict_proba(texts)
+    def predict(
+        self, texts: Texts, *, text_col: str = "text", on_bad_rows: str = "error"
+    ) -> np.ndarray:
+        """The likeliest label of each text, of the type given to `fit`.
+
+        Args:
+            texts: As in `predict_proba`, and so the others.
+            text_col: Column of tables with the texts.
+            on_bad_rows: As in `fit`.
+        """
+        probabilities = self.predict_proba(
+            texts, text_col=text_col, on_bad_rows=on_bad_rows
+        )
         return self.classes_[probabilities.argmax(axis=1)]
 
-    def evaluate(self, texts: Sequence[str], labels: Sequence[Any]) -> dict[str, Any]:
+    def evaluate(
+        self,
+        texts: Texts,
+        labels: Sequence[Any] | None = None,
+        *,
+        text_col: str = "text",
+        label_col: str = "label",
+        on_bad_rows: str = "error",
+    ) -> dict[str, Any]:
         """Scores predictions beside the baselines.
 
         Args:
-            texts: Strings that `fit` has not seen.
-            labels: Their labels.
+            texts: Strings that `fit` has not seen, or files as `fit` takes them.
+            labels: Their labels; None beside files.
+            text_col: Column of tables with the texts.
+            label_col: Column of tables with the labels.
+            on_bad_rows: As in `fit`.
 
         Returns:
             `accuracy`, `f1_macro`, `f1_per_class`, `log_loss`, `n`, and `baselines`:
@@ -416,10 +497,15 @@ class TextClassifier(SequenceEstimator):
             its score on the validation part of `fit`, marked `"on": "validation"`.
         """
         self._check_fitted()
-        strings, values = check_pairs(texts, labels)
+        columns = Columns(text_col, label_col, on_bad_rows)
+        strings, values = check_input(
+            texts, labels, columns=columns, classes=self.classes_
+        )
+        if not isinstance(strings, StreamedTexts):
+            columns.refuse()
         return self._score(strings, encode_labels(values, self.classes_))
 
-    def _score(self, texts: list[str], targets: np.ndarray) -> dict[str, Any]:
+    def _score(self, texts: Collection[str], targets: np.ndarray) -> dict[str, Any]:
         count, num_classes = len(texts), len(self.classes_)
 
         def scores(probabilities: np.ndarray) -> dict[str, Any]:
@@ -428,8 +514,11 @@ class TextClassifier(SequenceEstimator):
         majority = majority_probabilities(self._majority, count, num_classes)
         baselines = {"majority": scores(majority)}
         if self._linear is not None:
-            linear = linear_probabilities(self._linear, texts, num_classes)
-            baselines["tfidf_logreg"] = scores(linear)
+            linear = [
+                linear_probabilities(self._linear, part, num_classes)
+                for part in text_parts(texts)
+            ]
+            baselines["tfidf_logreg"] = scores(np.concatenate(linear))
         elif "tfidf_logreg" in self.validation_.get("baselines", {}):
             stored = self.validation_["baselines"]["tfidf_logreg"]
             baselines["tfidf_logreg"] = {**stored, "on": "validation"}
@@ -508,3 +597,10 @@ class TextClassifier(SequenceEstimator):
         self.validation_ = state["validation"]
         self.history_ = pd.DataFrame(state["history"])
         self._linear = None
+
+
+def _in_files(given: Any) -> bool:
+    """Whether data to validate on are files and no pair of texts and labels."""
+    if isinstance(given, list | tuple):
+        return bool(given) and all(isinstance(item, PathLike) for item in given)
+    return isinstance(given, str | PathLike)

@@ -1,7 +1,7 @@
 """Corpus: texts with their class ids and weights."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -9,6 +9,8 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from keras_seq.text.labels import check_labels, encode_labels, learn_classes
+from keras_seq.text.sources import Columns, TextFiles, are_file_names
+from keras_seq.text.streaming import StreamedTexts, read_pairs
 from keras_seq.text.texts import check_texts
 from keras_seq.training.runtime import derive_seed
 
@@ -16,14 +18,58 @@ from keras_seq.training.runtime import derive_seed
 class Corpus(NamedTuple):
     """Texts, class ids (int32) and weights (float32), row by row."""
 
-    texts: list[str]
+    texts: Collection[str]  # a list, or StreamedTexts
     targets: np.ndarray
     weights: np.ndarray
 
     def take(self, rows: np.ndarray) -> Self:
         """The given rows."""
-        texts = [self.texts[row] for row in rows]
-        return type(self)(texts, self.targets[rows], self.weights[rows])
+        texts = self.texts
+        if isinstance(texts, StreamedTexts):
+            chosen: Collection[str] = texts.take(rows)
+        else:
+            held = list(texts)
+            chosen = [held[row] for row in rows]
+        return type(self)(chosen, self.targets[rows], self.weights[rows])
+
+    def text_ids(self) -> np.ndarray:
+        """Numbers that are equal for copies of a text, in order of appearance."""
+        if isinstance(self.texts, StreamedTexts):
+            return self.texts.text_ids()
+        return pd.factorize(np.array(self.texts, dtype=object))[0]
+
+
+def check_input(
+    texts: Any,
+    labels: Any,
+    names: tuple[str, str] = ("texts", "labels"),
+    columns: Columns | None = None,
+    classes: np.ndarray | None = None,
+) -> tuple[Collection[str], list[Any]]:
+    """Texts and labels as they were given: in files, or as lists.
+
+    Args:
+        texts: Files, or texts.
+        labels: Of texts; None beside files, which hold their own.
+        names: Of the two arguments.
+        columns: How files are read.
+        classes: Known ones, by which labels in files are read; None: not known yet.
+    """
+    files = TextFiles.find(texts, columns or Columns(), labelled=True, name=names[0])
+    if files is None:
+        if labels is None and are_file_names(texts):
+            raise TypeError(
+                f"`{names[0]}` is a list of strings, which are texts and need "
+                f"`{names[1]}`. In a list of files each is a pathlib.Path: "
+                f"[Path({texts[0]!r}), ...]. Received: {names[1]}=None"
+            )
+        return check_pairs(texts, labels, names)
+    if labels is not None:
+        raise TypeError(
+            f"`{names[1]}` must be None beside files, which hold them in the column "
+            f"`label_col` or as names of folders. Received: {type(labels).__name__}"
+        )
+    return read_pairs(files, classes)
 
 
 def check_pairs(
@@ -58,7 +104,7 @@ def split_stratified(
     Raises:
         ValueError: If there are too few texts.
     """
-    text_id, _ = pd.factorize(np.array(corpus.texts, dtype=object))
+    text_id = corpus.text_ids()
     _, first = np.unique(text_id, return_index=True)
     targets = corpus.targets[first]  # of each distinct text
     counts = np.bincount(targets, minlength=len(classes))

@@ -1,7 +1,7 @@
 """TextPreprocessor: raw strings to token ids, with what it learned from them."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -90,10 +90,15 @@ class TextPreprocessor:
         self.truncation = truncation
         self.min_count = min_count
 
-    def fit(self, texts: Sequence[str]) -> Self:
-        """Learns vocabulary and lengths from training texts."""
+    def fit(self, texts: Collection[str], counts: Counter[str] | None = None) -> Self:
+        """Learns vocabulary and lengths from training texts.
+
+        Args:
+            texts: Strings, gone through once.
+            counts: Empty; what counts the tokens. None: a `Counter`.
+        """
         self._use(unicode_table())
-        counts: Counter[str] = Counter()
+        counts = Counter() if counts is None else counts
         lengths = np.zeros(len(texts), np.int64)
         for row, text in enumerate(texts):
             tokens = self.tokens(text)
