@@ -73,19 +73,15 @@ def fit(path: Path, way: str, steps: int | None) -> dict[str, float]:
 
     from keras_seq import TextClassifier
 
-    stamps: dict[str, np.ndarray] = {}
-    clock = keras.callbacks.LambdaCallback(
-        on_train_begin=lambda _: stamps.setdefault("begin", clocks()),
-        on_train_batch_end=lambda step, _: stop(step + 1),
-        # Of training alone: it is validated between the last batch and this.
-        on_epoch_end=lambda *_: stamps.setdefault("end", stamps["step"]),
-    )
+    class Clock(keras.callbacks.Callback):
+        def on_train_begin(self, logs: Any = None) -> None:
+            self.begin = clocks()
 
-    def stop(step: int) -> None:
-        stamps["step"], stamps["steps"] = clocks(), np.array(step)
-        if step == steps:
-            clock.model.stop_training = True
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.end, self.steps = clocks(), batch + 1
+            self.model.stop_training = self.steps == steps
 
+    clock = Clock()
     start_mb = peak_mb()
     started = clocks()
     classifier = TextClassifier(**NETWORK)
@@ -100,19 +96,18 @@ def fit(path: Path, way: str, steps: int | None) -> dict[str, float]:
     total = clocks() - started
     held = classifier.validation_["n"]
     rows = held / classifier.validation_split
-    preparation = stamps["begin"] - started
-    steps_done = int(stamps["steps"])
-    training = stamps["end"] - stamps["begin"]
+    preparation = clock.begin - started
+    training = clock.end - clock.begin
     return {
         "preparation, texts/s": rows / preparation[0],
-        "training, texts/s": steps_done * NETWORK["batch_size"] / training[0],
+        "training, texts/s": clock.steps * NETWORK["batch_size"] / training[0],
         "preparation, s": preparation[0],
         "training, s": training[0],
         "fit, s": total[0],
         "preparation, CPU s": preparation[1],
         "training, CPU s": training[1],
         "fit, CPU s": total[1],
-        "steps": steps_done,
+        "steps": clock.steps,
         "accuracy": classifier.validation_["accuracy"],
         "peak, MB": peak_mb(),
         "imports, MB": start_mb,
