@@ -115,6 +115,8 @@ def _update(digest: Any, data: Any) -> None:
             _update(digest, item)
     elif isinstance(data, set | frozenset):  # their order differs between processes
         digest.update(repr(("set", sorted(map(repr, data)))).encode())
+    elif hasattr(data, "fingerprint"):  # data in files
+        _update(digest, data.fingerprint())
     elif isinstance(data, Mapping):
         _update(digest, [[name, data[name]] for name in data])
     else:  # text, numbers, None

@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from keras_seq.text.corpus import Corpus
 from keras_seq.text.preprocessing import TextPreprocessor
 from keras_seq.text.scores import score_probabilities
+from keras_seq.text.streaming import StreamedTexts, text_parts
 from keras_seq.text.thresholds import choose_thresholds
 from keras_seq.training.runtime import derive_seed
 
@@ -42,7 +43,7 @@ class Baselines:
             self.thresholds = choose_thresholds(found, held.targets, held.weights)
 
     def score(
-        self, texts: list[str], targets: np.ndarray, classes: np.ndarray
+        self, texts: list[str] | StreamedTexts, targets: np.ndarray, classes: np.ndarray
     ) -> dict[str, dict[str, Any]]:
         """Scores of `majority` and `tfidf_logreg`.
 
@@ -148,11 +149,12 @@ def fit_linear(
 
 
 def linear_probabilities(
-    model: Pipeline, texts: list[str], num_classes: int
+    model: Pipeline, texts: list[str] | StreamedTexts, num_classes: int
 ) -> np.ndarray:
     """Class probabilities, `(num_texts, num_classes)`; 0 for classes never drawn."""
+    found = np.concatenate([model.predict_proba(part) for part in text_parts(texts)])
     if isinstance(model[-1], OneVsRest):
-        return model.predict_proba(texts)
-    probabilities = np.zeros((len(texts), num_classes))
-    probabilities[:, model.classes_] = model.predict_proba(texts)
+        return found
+    probabilities = np.zeros((len(found), num_classes))
+    probabilities[:, model.classes_] = found
     return probabilities

@@ -26,9 +26,17 @@ from keras_seq.text.builder import build_text_classifier
 from keras_seq.text.calibration import apply_temperature, fit_temperature
 from keras_seq.text.corpus import (
     Corpus,
-    check_pairs,
     split_stratified,
     stratified_folds,
+    take_texts,
+)
+from keras_seq.text.inputs import (
+    Texts,
+    are_files,
+    check_input,
+    check_pairs,
+    check_unlabelled,
+    check_validation,
 )
 from keras_seq.text.labels import (
     check_class_weight,
@@ -43,7 +51,9 @@ from keras_seq.text.preprocessing import TextPreprocessor, TokenRows
 from keras_seq.text.report import TextReport, describe_texts
 from keras_seq.text.scores import score_probabilities, verdict
 from keras_seq.text.shares import choose_shares, has_heads
-from keras_seq.text.texts import check_texts, check_weights
+from keras_seq.text.sources import Columns
+from keras_seq.text.streaming import StreamedTexts
+from keras_seq.text.texts import check_weights
 from keras_seq.text.thresholds import choose_thresholds, decide
 from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.distribution import (
@@ -290,13 +300,18 @@ class TextClassifier(SequenceEstimator):
 
     def fit(
         self,
-        texts: Sequence[str],
-        labels: Sequence[Any],
-        validation_data: tuple[Sequence[str], Sequence[Any]] | None = None,
+        texts: Texts,
+        labels: Sequence[Any] | None = None,
+        validation_data: tuple[Any, Sequence[Any]] | Texts | None = None,
         sample_weight: Sequence[float] | None = None,
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         verbose: int | str = "auto",
         checkpoint: str | PathLike[str] | Checkpoint | None = None,
+        *,
+        text_col: str = "text",
+        label_col: str = "label",
+        label_sep: str | None = None,
+        on_bad_rows: str = "error",
     ) -> Self:
         """Trains on texts and their labels.
 
@@ -304,12 +319,21 @@ class TextClassifier(SequenceEstimator):
         on for as many (`refit_full`). With `validation_data` nothing is held back and
         nothing trained again.
 
+        Files are read row by row, once for the labels and once for the tokens of each
+        training, and may be larger than memory: ids of tokens are kept in the folder
+        for temporary files (`TMPDIR`), 4 to 6 bytes each. The weights are those that
+        the same rows in the same order give as lists.
+
         Args:
-            texts: Strings; an empty one is a text without tokens.
+            texts: Strings; an empty one is a text without tokens. Or the path of a
+                table (`.csv`, `.jsonl`, both also with `.gz`, `.parquet`), of a folder
+                with a subfolder for each class and a file for each text, or a list of
+                such, each a `pathlib.Path`. UTF-8.
             labels: As many; all str, all int or all bool; a categorical column counts
                 as its values. With `multi_label` a list, tuple or set of str or int
-                for each text.
-            validation_data: `(texts, labels)` to validate on.
+                for each text. None beside files; in CSV labels are whole numbers or
+                booleans if all of them are.
+            validation_data: `(texts, labels)` to validate on, or files.
             sample_weight: Weight of each text in the loss; None: 1. `class_weight`
                 multiplies it.
             callbacks: Keras callbacks, for both trainings.
@@ -318,15 +342,25 @@ class TextClassifier(SequenceEstimator):
                 all that the fit needs to go on, and the same call again goes on from
                 there, to the same weights as if nothing had happened. When the fit
                 has ended its files are removed. What `callbacks` remember is not
-                kept.
+                kept. Files of texts are compared by their contents.
+            text_col: Column of tables with the texts.
+            label_col: Column of tables with the labels; with `multi_label` they are
+                lists in JSON lines and Parquet.
+            label_sep: With `multi_label`, what stands between labels in a cell of CSV.
+            on_bad_rows: What to do about rows that cannot be read or have no text or
+                no label: `"error"` names the first, `"skip"` warns of their number.
 
         Raises:
             TypeError, ValueError: If the input breaks a rule; the message names the
-                argument and the first rows. If `checkpoint` holds another fit.
+                argument and the first rows, or file and line. If `checkpoint` holds
+                another fit.
         """
         self._check_arguments()
         self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half done
-        strings, values = check_pairs(texts, labels, multi_label=self.multi_label)
+        columns = Columns(text_col, label_col, label_sep, on_bad_rows)
+        strings, values = check_input(
+            texts, labels, columns=columns, multi_label=self.multi_label
+        )
         weights = check_weights(sample_weight, len(strings))
         learn = learn_listed_classes if self.multi_label else learn_classes
         self.classes_ = learn(values)
@@ -334,8 +368,14 @@ class TextClassifier(SequenceEstimator):
         corpus = Corpus(strings, self._encode(values), weights)
         self._baselines = Baselines(majority(corpus.targets, weights))
         self.validation_ = {}
-        training, held = self._hold_out(corpus, validation_data)
-        data = (texts, labels, validation_data, sample_weight)
+        training, held = self._hold_out(corpus, validation_data, columns)
+        # As it was given, but for files, of which the contents count.
+        data = (
+            strings if isinstance(strings, StreamedTexts) else texts,
+            labels,
+            held.texts if are_files(validation_data) else validation_data,
+            sample_weight,
+        )
         kept = Checkpoint.open(checkpoint, self, data)
         manner: dict[str, Any] = {
             "callbacks": callbacks,
@@ -382,19 +422,22 @@ class TextClassifier(SequenceEstimator):
         check_choice("calibration", self.calibration, ("temperature", None))
         check_choice("baseline", self.baseline, (True, False))
 
-    def _hold_out(self, corpus: Corpus, given: Any) -> tuple[Corpus, Corpus]:
+    def _hold_out(
+        self, corpus: Corpus, given: Any, columns: Columns
+    ) -> tuple[Corpus, Corpus]:
         """What to train and what to validate on."""
+        if not isinstance(corpus.texts, StreamedTexts) and not are_files(given):
+            columns.refuse()
         if given is None:
             share, seed = self.validation_split, self.seed
             return split_stratified(corpus, self.classes_, share, seed)
-        if not isinstance(given, tuple | list) or len(given) != 2:
-            raise ValueError(
-                "`validation_data` must be a pair, (texts, labels). "
-                f"Received: {type(given).__name__}"
-            )
-        names = ("validation_data[0]", "validation_data[1]")
-        texts, values = check_pairs(given[0], given[1], names, self.multi_label)
-        targets = self._encode(values, names[1])
+        texts, values = check_validation(
+            given,
+            columns=columns,
+            classes=self.classes_,
+            multi_label=self.multi_label,
+        )
+        targets = self._encode(values, "validation_data[1]")
         return corpus, Corpus(texts, targets, np.ones(len(texts), np.float32))
 
     def _encode(self, values: list[Any], name: str = "labels") -> np.ndarray:
@@ -528,20 +571,27 @@ class TextClassifier(SequenceEstimator):
         lengths = self.preprocessor_.bucket_lengths_
         return Buckets(rows, lengths, batch_size or self.batch_size)
 
-    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+    def predict_proba(
+        self, texts: Texts, *, text_col: str = "text", on_bad_rows: str = "error"
+    ) -> np.ndarray:
         """Class probabilities.
 
         Args:
-            texts: Strings.
+            texts: Strings, or files as `fit` takes them, with or without labels. A
+                list of strings is always texts.
+            text_col: Column of tables with the texts.
+            on_bad_rows: As in `fit`; rows that are skipped are not in the answer.
 
         Returns:
             float32, `(num_texts, num_classes)`, columns in the order of `classes_`.
-            Rows sum to one, but not with `multi_label`.
+            Rows sum to one, but not with `multi_label`. Of a folder: subfolder by
+            subfolder, each in the order of the files' names.
         """
         self._check_fitted()
-        return self._probabilities(check_texts(texts))
+        columns = Columns(text_col, on_bad_rows=on_bad_rows)
+        return self._probabilities(check_unlabelled(texts, columns))
 
-    def _probabilities(self, texts: list[str]) -> np.ndarray:
+    def _probabilities(self, texts: list[str] | StreamedTexts) -> np.ndarray:
         raw = self._raw_probabilities(self.preprocessor_.transform(texts))
         return apply_temperature(raw, self.temperature_, self.multi_label)
 
@@ -551,17 +601,22 @@ class TextClassifier(SequenceEstimator):
         batch_size = min(256, 1 << (len(rows.lengths) - 1).bit_length())
         return predict_rows(self.model_, self._buckets(rows, batch_size))[0]
 
-    def predict(self, texts: Sequence[str]) -> Any:
+    def predict(
+        self, texts: Texts, *, text_col: str = "text", on_bad_rows: str = "error"
+    ) -> Any:
         """The likeliest label of each text, of the type given to `fit`.
 
         Args:
-            texts: Strings.
+            texts: As in `predict_proba`, and so the others.
+            text_col: Column of tables with the texts.
+            on_bad_rows: As in `fit`.
 
         Returns:
             An array, `(num_texts,)`; with `multi_label` a list of labels for each text,
             in the order of `classes_`.
         """
-        return self._choose_labels(self.predict_proba(texts))
+        options = {"text_col": text_col, "on_bad_rows": on_bad_rows}
+        return self._choose_labels(self.predict_proba(texts, **options))
 
     def _choose_labels(self, probabilities: np.ndarray) -> Any:
         if self.thresholds_ is not None:
@@ -569,12 +624,25 @@ class TextClassifier(SequenceEstimator):
             return [self.classes_[row].tolist() for row in given]
         return self.classes_[probabilities.argmax(axis=1)]
 
-    def evaluate(self, texts: Sequence[str], labels: Sequence[Any]) -> dict[str, Any]:
+    def evaluate(
+        self,
+        texts: Texts,
+        labels: Sequence[Any] | None = None,
+        *,
+        text_col: str = "text",
+        label_col: str = "label",
+        label_sep: str | None = None,
+        on_bad_rows: str = "error",
+    ) -> dict[str, Any]:
         """Scores predictions beside the baselines.
 
         Args:
-            texts: Strings that `fit` has not seen.
-            labels: Their labels.
+            texts: Strings that `fit` has not seen, or files as `fit` takes them.
+            labels: Their labels; None beside files.
+            text_col: As in `fit`, and so the others.
+            label_col: Column of tables with the labels.
+            label_sep: What stands between labels in a cell of CSV.
+            on_bad_rows: As in `fit`.
 
         Returns:
             `accuracy`, `f1_macro`, `f1_per_class`, `log_loss`, `ece` (expected
@@ -589,12 +657,24 @@ class TextClassifier(SequenceEstimator):
             validation part of `fit`, marked `"on": "validation"`.
         """
         self._check_fitted()
-        strings, values = check_pairs(texts, labels, multi_label=self.multi_label)
+        columns = Columns(text_col, label_col, label_sep, on_bad_rows)
+        strings, values = check_input(
+            texts,
+            labels,
+            columns=columns,
+            classes=self.classes_,
+            multi_label=self.multi_label,
+        )
+        if not isinstance(strings, StreamedTexts):
+            columns.refuse()
         targets = self._encode(values)
         return self._score(strings, targets, self._probabilities(strings))
 
     def _score(
-        self, texts: list[str], targets: np.ndarray, probabilities: np.ndarray
+        self,
+        texts: list[str] | StreamedTexts,
+        targets: np.ndarray,
+        probabilities: np.ndarray,
     ) -> dict[str, Any]:
         baselines = self._baselines.score(texts, targets, self.classes_)
         own = score_probabilities(
@@ -603,20 +683,21 @@ class TextClassifier(SequenceEstimator):
         return {**own, "n": len(texts), "baselines": baselines}
 
     def split_folds(
-        self, count: int, texts: Sequence[str], labels: Sequence[Any]
+        self, count: int, texts: Texts, labels: Sequence[Any] | None = None
     ) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
         """Stratified folds: what `fit` takes for each, and its `validation_data`.
 
         Args:
             count: Number of folds.
-            texts: Strings; copies of one go to one fold.
-            labels: Their labels.
+            texts: Strings; copies of one go to one fold. Or files as `fit` takes them,
+                with columns `text` and `label`.
+            labels: Their labels; None beside files.
         """
-        strings, values = check_pairs(texts, labels, multi_label=self.multi_label)
+        strings, values = check_input(texts, labels, multi_label=self.multi_label)
         folds = stratified_folds(strings, values, count, self.seed, self.multi_label)
         for rows in folds:
             kept, held = (
-                ([strings[row] for row in part], [values[row] for row in part])
+                (take_texts(strings, part), [values[row] for row in part])
                 for part in rows
             )
             yield kept, {"validation_data": held}
