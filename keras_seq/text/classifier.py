@@ -30,6 +30,7 @@ from keras_seq.text.corpus import (
     stratified_folds,
     take_texts,
 )
+from keras_seq.text.fitting import prepare, train_network, weigh_by_class
 from keras_seq.text.inputs import (
     Texts,
     are_files,
@@ -44,11 +45,10 @@ from keras_seq.text.labels import (
     encode_labels,
     learn_classes,
     learn_listed_classes,
-    weigh_classes,
 )
 from keras_seq.text.normalization import Split
 from keras_seq.text.preprocessing import TextPreprocessor, TokenRows
-from keras_seq.text.report import TextReport, describe_texts
+from keras_seq.text.report import TextReport
 from keras_seq.text.scores import score_probabilities, verdict
 from keras_seq.text.shares import choose_shares, has_heads
 from keras_seq.text.sources import Columns
@@ -56,13 +56,8 @@ from keras_seq.text.streaming import StreamedTexts
 from keras_seq.text.texts import check_weights
 from keras_seq.text.thresholds import choose_thresholds, decide
 from keras_seq.training.checkpoint import Checkpoint
-from keras_seq.training.distribution import (
-    check_divisible,
-    distributed,
-    on_one_device,
-)
 from keras_seq.training.estimator import SequenceEstimator
-from keras_seq.training.fit import FitResult, fit_model
+from keras_seq.training.fit import FitResult
 from keras_seq.training.runtime import resolve_precision
 
 # Constructor arguments that the builder and the preprocessor take under their names.
@@ -367,7 +362,7 @@ class TextClassifier(SequenceEstimator):
         check_class_weight(self.class_weight, self.classes_)
         corpus = Corpus(strings, self._encode(values), weights)
         self._baselines = Baselines(majority(corpus.targets, weights))
-        self.validation_ = {}
+        self.validation_: dict[str, Any] = {}
         training, held = self._hold_out(corpus, validation_data, columns)
         # As it was given, but for files, of which the contents count.
         data = (
@@ -382,22 +377,12 @@ class TextClassifier(SequenceEstimator):
             "verbose": verbose,
             "checkpoint": kept,
         }
-        rows, held_rows = self._prepare(training, held)
-        if verbose:
-            print(self.report_.summary())
         given = validation_data is not None
-        self.report_.warn(self.get_params(deep=False), given, stacklevel=2)
-        result = self._train(
-            training, rows, held, held_rows, epochs=self.epochs, title="fit", **manner
-        )
-        self.history_, self.best_epoch_ = result.history, result.best_epoch
-        shares = self._weigh_heads(held, held_rows)
-        self.validation_ = self._validate(held, held_rows)
-        if verbose:
-            print(f"validation: {verdict(self.validation_)}")
+        shares = self._learn(training, held, given, **manner)
         if self.refit_full and not given:
-            del self.model_, rows, held_rows  # as above
-            rows, _ = self._prepare(corpus)
+            del self.model_  # as above
+            self.preprocessor_ = self._make_preprocessor()
+            rows = self.preprocessor_.fit_transform(corpus.texts)
             self._train(corpus, rows, epochs=self.best_epoch_, title="refit", **manner)
             if shares is not None:
                 self.model_.get_layer("probabilities").shares.assign(shares)
@@ -444,26 +429,36 @@ class TextClassifier(SequenceEstimator):
         encode = encode_label_lists if self.multi_label else encode_labels
         return encode(values, self.classes_, name)
 
-    def _prepare(self, corpus: Corpus, held: Corpus | None = None) -> Any:
-        """Learns the vocabulary from one corpus, and it alone; describes both.
+    def _learn(
+        self, training: Corpus, held: Corpus, given: bool, **manner: Any
+    ) -> np.ndarray | None:
+        """Trains for as long as validation improves, and tells how good that is.
+
+        Args:
+            training: To train on.
+            held: To validate on.
+            given: Whether it was given, and not drawn.
+            manner: Callbacks, verbosity and checkpoint of `fit`.
 
         Returns:
-            The ids of either, None for none held.
+            Shares of the network's heads; None: there is one.
         """
-        preprocessor = self._make_preprocessor()
-        tokens = preprocessor.tokenize(corpus.texts)
-        self.preprocessor_ = preprocessor.learn(tokens)
-        held_rows = None
-        if held is not None:
-            held_tokens = preprocessor.tokenize(held.texts)
-            self.report_ = describe_texts(
-                preprocessor,
-                self.classes_,
-                (corpus.texts, tokens, corpus.targets),
-                (held.texts, held_tokens, held.targets),
-            )
-            held_rows = preprocessor.encode(held_tokens)
-        return preprocessor.encode(tokens), held_rows
+        self.preprocessor_ = self._make_preprocessor()
+        rows, held_rows, self.report_ = prepare(
+            self.preprocessor_, training, held, self.classes_
+        )
+        if manner["verbose"]:
+            print(self.report_.summary())
+        self.report_.warn(self.get_params(deep=False), given, stacklevel=3)
+        result = self._train(
+            training, rows, held, held_rows, epochs=self.epochs, title="fit", **manner
+        )
+        self.history_, self.best_epoch_ = result.history, result.best_epoch
+        shares = self._weigh_heads(held, held_rows)
+        self.validation_ = self._validate(held, held_rows)
+        if manner["verbose"]:
+            print(f"validation: {verdict(self.validation_)}")
+        return shares
 
     def _train(
         self,
@@ -471,28 +466,14 @@ class TextClassifier(SequenceEstimator):
         rows: TokenRows,
         held: Corpus | None = None,
         held_rows: TokenRows | None = None,
-        *,
-        epochs: int,
-        callbacks: Sequence[keras.callbacks.Callback] | None,
-        verbose: int | str,
-        title: str,
-        checkpoint: Checkpoint | None,
+        **options: Any,
     ) -> FitResult:
         """Trains a new network, and the linear model beside it, on one corpus."""
-        by_class = weigh_classes(
-            self.class_weight, corpus.targets, corpus.weights, self.classes_
-        )
-        if self.class_weight is not None:
-            # The baseline is told what the network is, or it would answer another
-            # question.
-            corpus = corpus.reweigh(by_class)
+        # The baseline has the weights that the network has, or it would answer another
+        # question.
+        corpus, held = weigh_by_class(self.class_weight, self.classes_, corpus, held)
         validation = None
         if held is not None and held_rows is not None:
-            if self.class_weight is not None:
-                # Early stopping asks whether what is minimised still falls on new
-                # texts. Without the weights it would prefer the epoch that has taken
-                # least notice of them.
-                held = held.reweigh(by_class)
             shown = self._buckets(held_rows)
             validation = validation_batches(shown, held.targets, held.weights)
         buckets = self._buckets(rows)
@@ -502,26 +483,17 @@ class TextClassifier(SequenceEstimator):
             "num_classes": len(self.classes_),
             "max_tokens": len(self.preprocessor_.vocabulary_),
         }
-        options = {name: self._builder_args[name] for name in ("precision", "jit")}
-        with distributed(self.distribution, **options) as count:
-            check_divisible(self.batch_size, count)
-            model = self._build_model(**self._builder_args)
-            result = fit_model(
-                model,
-                training_batches(buckets, corpus.targets, corpus.weights, self.seed),
-                epochs=epochs,
-                seed=self.seed,
-                validation=validation,
-                # Unlike the loss, it is exact over batches that are not equally full.
-                monitor="val_log_loss",
-                patience=self.patience,
-                callbacks=callbacks,
-                verbose=verbose,
-                title=title,
-                checkpoint=checkpoint,
-            )
-        self.model_ = on_one_device(
-            model, lambda: self._build_model(**self._builder_args), count
+        self.model_, result = train_network(
+            lambda: self._build_model(**self._builder_args),
+            training_batches(buckets, corpus.targets, corpus.weights, self.seed),
+            validation=validation,
+            distribution=self.distribution,
+            batch_size=self.batch_size,
+            precision=self._builder_args["precision"],
+            jit=self.jit,
+            patience=self.patience,
+            seed=self.seed,
+            **options,
         )
         if self.baseline:
             linear = fit_linear(corpus, self.preprocessor_, self.seed)

@@ -1,6 +1,6 @@
 """TextPreprocessor: raw strings to token ids, with what it learned from them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -98,10 +98,16 @@ class TextPreprocessor:
         self.truncation = truncation
         self.min_count = min_count
 
-    def fit(self, texts: Sequence[str]) -> Self:
+    def fit(self, texts: Iterable[str]) -> Self:
         """Learns vocabulary and lengths from training texts."""
         self._use(unicode_table())
         return self.learn(self.tokenize(texts))
+
+    def fit_transform(self, texts: Iterable[str]) -> TokenRows:
+        """`fit` and `transform`, splitting each text once."""
+        self._use(unicode_table())
+        tokens = self.tokenize(texts)
+        return self.learn(tokens).encode(tokens)
 
     def tokenize(self, texts: Iterable[str]) -> Tokenized:
         """Splits texts into tokens, none left out; large inputs by several processes.

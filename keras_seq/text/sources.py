@@ -1,6 +1,5 @@
 """TextFiles: texts and labels in files, read chunk by chunk and never all at once."""
 
-import hashlib
 import re
 import warnings
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from keras_seq.errors import check_choice
+from keras_seq.fingerprint import digest_path
 from keras_seq.text.readers import (
     CSV_SUFFIXES,
     SUFFIXES,
@@ -273,13 +273,9 @@ class TextFiles:
         yield from read_rows(path, columns, bad)
 
     def fingerprint(self) -> list[Any]:
-        """What decides which rows are read: contents and columns.
-
-        Neither names nor times do, but for classes that folders name: files may be
-        moved, copied and touched.
-        """
+        """What decides which rows are read: contents and columns."""
         told = [list(self.columns), self.labelled, self.multi_label]
-        return [*told, *map(_digest, self.paths)]
+        return [*told, *map(digest_path, self.paths)]
 
 
 class _BadRows:
@@ -378,14 +374,3 @@ def _exists(path: Path) -> bool:
 def _stamp(path: Path) -> tuple[int, int]:
     about = path.stat()
     return about.st_size, about.st_mtime_ns
-
-
-def _digest(path: Path) -> Any:
-    if path.is_dir():
-        classes = list_folders(path) or [path]
-        return [
-            [folder.name if folder != path else "", *map(_digest, list_files(folder))]
-            for folder in classes
-        ]
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -104,7 +104,7 @@ class StreamedTexts(Collection[str]):
 
     def fingerprint(self) -> list[Any]:
         """What `hash_data` takes for the texts."""
-        return self.files.fingerprint()
+        return [*self.files.fingerprint(), self.chosen]
 
 
 def hash_texts(texts: Collection[str]) -> np.ndarray:

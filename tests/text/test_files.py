@@ -1,5 +1,6 @@
 """A classifier of texts in files is the one of the same rows in lists."""
 
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -224,3 +225,75 @@ def test_a_folder_of_texts_to_label(fitted, tmp_path):
     )
     with pytest.raises(ValueError, match="folder without subfolders"):
         fitted.evaluate(tmp_path)
+
+
+QUICK = {**PLAIN, "epochs": 1}
+
+
+def test_several_labels_are_those_of_lists(tmp_path):
+    texts, labels = make_rows()
+    lists = [
+        [label] * bool(row % 5) + ["long"] * (len(text) > 25)
+        for row, (text, label) in enumerate(zip(texts, labels, strict=True))
+    ]
+    expected = TextClassifier(**QUICK, multi_label=True)
+    expected.fit(texts, lists, verbose=0)
+    found = TextClassifier(**QUICK, multi_label=True)
+    path = write(tmp_path, ".jsonl", texts, lists)
+    assert_same(found.fit(path, verbose=0), expected)
+    cells = ["; ".join(given) for given in lists]
+    table = write(tmp_path, ".csv", texts, cells)
+    assert found.evaluate(table, label_sep=";") == expected.evaluate(texts, lists)
+    assert found.predict(table) == expected.predict(texts)
+
+
+def test_folds_of_files_are_those_of_lists(tmp_path):
+    rows = make_rows(60)
+    path = write(tmp_path, ".csv", *rows)
+    clf = TextClassifier(**QUICK)
+    folds = list(clf.split_folds(3, path))
+    expected = list(clf.split_folds(3, *rows))
+    for (ours, held), (theirs, their_held) in zip(folds, expected, strict=True):
+        for (texts, labels), given in [
+            (ours, theirs),
+            (held["validation_data"], their_held["validation_data"]),
+        ]:
+            assert (list(texts), labels) == given
+    (kept, held), (lists, held_lists) = folds[0], expected[0]
+    clf.fit(*kept, **held, verbose=0)
+    assert_same(clf, TextClassifier(**QUICK).fit(*lists, **held_lists, verbose=0))
+
+
+def test_a_class_that_the_file_to_validate_on_does_not_have(tmp_path):
+    rows = make_rows(60)
+    held = write(tmp_path, ".csv", ["alpha", "alpha omega and more"], ["yes", "yes"])
+    with pytest.warns(UserWarning, match=r"1 of 2 classes have no text.*: 'no'\."):
+        TextClassifier(**QUICK).fit(*rows, validation_data=held, verbose=0)
+    other = write(tmp_path, ".csv", ["alpha"], ["maybe"], name="other")
+    with pytest.raises(ValueError, match="other.csv, line 2: the label must be among"):
+        TextClassifier(**QUICK).fit(*rows, validation_data=other, verbose=0)
+
+
+def test_odd_texts_in_files_get_the_answers_of_lists(fitted, tmp_path):
+    texts = ["a\0b\0", "lone \ud800 surrogate", "", "alpha the omega " * 650_000]
+    path = tmp_path / "odd.jsonl"
+    rows = [{"text": text, "label": "yes"} for text in texts]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    np.testing.assert_array_equal(
+        fitted.predict_proba(path), fitted.predict_proba(texts)
+    )
+    assert fitted.evaluate(path) == fitted.evaluate(texts, ["yes"] * 4)
+
+
+def test_a_folder_for_ids_without_room_is_named(fitted, tmp_path, monkeypatch):
+    class Full:
+        def write(self, _):
+            raise OSError(28, "No space left on device")
+
+        def close(self):
+            pass
+
+    path = write(tmp_path, ".csv", *make_rows())
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: Full())
+    with pytest.raises(OSError, match="No space left.*written to .*; set TMPDIR to"):
+        fitted.predict(path)

@@ -521,6 +521,10 @@ def test_fingerprint_is_of_contents(tmp_path):
     assert digest(moved) == first
     assert digest([moved, moved]) != first
     assert digest(moved, "id") != first
+    texts, _ = check_input(moved, None)
+    parts = [texts.take(np.array(rows)) for rows in ([0, 1], [0, 1], [0, 2])]
+    digests = [hash_data(part) for part in parts]
+    assert digests[0] == digests[1] != digests[2] and first not in digests
     write(moved, TEXTS[::-1])
     assert digest(moved) != first
 
