@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,29 @@ def fingerprint_fit(estimator: Any, data: Any) -> dict[str, Any]:
 
 
 def hash_data(data: Any) -> str:
-    """A digest of frames, arrays, lists and their nestings, in order."""
+    """A digest of frames, arrays, lists and their nestings, in order.
+
+    Paths are files of data, of which the contents count.
+    """
     digest = hashlib.sha256()
     _update(digest, data)
     return digest.hexdigest()
+
+
+def digest_path(path: Path) -> Any:
+    """What is in a file, or in a folder and its folders; hidden files are left out.
+
+    Names of folders count, since they may be labels. Names of files and times do not:
+    files may be moved, copied and touched.
+    """
+    if path.is_dir():
+        return [
+            [child.name if child.is_dir() else "", digest_path(child)]
+            for child in sorted(path.iterdir())
+            if not child.name.startswith(".")
+        ]
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def jsonable(value: Any) -> Any:
@@ -115,6 +135,11 @@ def _update(digest: Any, data: Any) -> None:
             _update(digest, item)
     elif isinstance(data, set | frozenset):  # their order differs between processes
         digest.update(repr(("set", sorted(map(repr, data)))).encode())
+    elif hasattr(data, "fingerprint"):  # data in files
+        _update(digest, data.fingerprint())
+    elif isinstance(data, PathLike):
+        path = Path(data)
+        _update(digest, ["path", digest_path(path) if path.exists() else str(path)])
     elif isinstance(data, Mapping):
         _update(digest, [[name, data[name]] for name in data])
     else:  # text, numbers, None

@@ -26,3 +26,18 @@ def test_class_weights_of_numpy_s_labels_are_compared(tmp_path):
             assert json.loads(path.read_text())
     with pytest.raises(ValueError, match="params 'class_weight' was"):
         check_fingerprint(path, fingerprint, "checkpoint", "fit")
+
+
+def test_paths_are_compared_by_what_is_in_the_files(tmp_path):
+    (tmp_path / "pos").mkdir()
+    file = tmp_path / "pos" / "1.txt"
+    file.write_text("good")
+    first, folder = hash_data((file,)), hash_data((tmp_path,))
+    file = file.rename(tmp_path / "pos" / "2.txt")
+    assert hash_data((file,)) == first and hash_data((tmp_path,)) == folder
+    file.write_text("better")
+    assert hash_data((file,)) != first and hash_data((tmp_path,)) != folder
+    file.write_text("good")
+    (tmp_path / "pos").rename(tmp_path / "neg")  # a folder's name may be a label
+    assert hash_data((tmp_path,)) != folder
+    assert hash_data((tmp_path / "none",)) != hash_data((tmp_path / "no",))

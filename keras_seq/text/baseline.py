@@ -1,5 +1,6 @@
-"""What a text network has to beat: the commonest class, and TF-IDF with a line."""
+"""Baselines: what a text network has to beat."""
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -10,9 +11,58 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from keras_seq.text.corpus import Corpus
 from keras_seq.text.preprocessing import TextPreprocessor
+from keras_seq.text.scores import score_probabilities
+from keras_seq.text.streaming import StreamedTexts, text_parts
+from keras_seq.text.thresholds import choose_thresholds
 from keras_seq.training.runtime import derive_seed
 
 MAX_ROWS = 50_000
+
+
+@dataclass
+class Baselines:
+    """The commonest class, and a linear model of TF-IDF.
+
+    Attributes:
+        majority: Of all texts given to `fit`, see `majority`.
+        linear: Fitted pipeline; None: not asked for, not possible, or not saved.
+        thresholds: Of the linear model's labels where texts have several, else None.
+        validated: Scores of the linear model on the validation part, which stand in
+            for it where it was not saved.
+    """
+
+    majority: int | list[float]
+    linear: Pipeline | None = None
+    thresholds: np.ndarray | None = None
+    validated: dict[str, Any] | None = None
+
+    def choose_thresholds(self, held: Corpus) -> None:
+        """Where texts have several labels: thresholds of the linear model's."""
+        if self.linear is not None and held.targets.ndim == 2:
+            found = linear_probabilities(self.linear, held.texts, held.targets.shape[1])
+            self.thresholds = choose_thresholds(found, held.targets, held.weights)
+
+    def score(
+        self, texts: list[str] | StreamedTexts, targets: np.ndarray, classes: np.ndarray
+    ) -> dict[str, dict[str, Any]]:
+        """Scores of `majority` and `tfidf_logreg`.
+
+        Args:
+            texts: Strings.
+            targets: Class ids, `(n,)`, or 0 and 1, `(n, num_classes)`.
+            classes: Labels by class id.
+        """
+        size = len(classes)
+        prior = majority_probabilities(self.majority, len(texts), size)
+        scores = {"majority": score_probabilities(targets, prior, classes)}
+        if self.linear is not None:
+            linear = linear_probabilities(self.linear, texts, size)
+            scores["tfidf_logreg"] = score_probabilities(
+                targets, linear, classes, self.thresholds
+            )
+        elif self.validated is not None:
+            scores["tfidf_logreg"] = {**self.validated, "on": "validation"}
+        return scores
 
 
 def majority(targets: np.ndarray, weights: np.ndarray) -> int | list[float]:
@@ -99,11 +149,12 @@ def fit_linear(
 
 
 def linear_probabilities(
-    model: Pipeline, texts: list[str], num_classes: int
+    model: Pipeline, texts: list[str] | StreamedTexts, num_classes: int
 ) -> np.ndarray:
     """Class probabilities, `(num_texts, num_classes)`; 0 for classes never drawn."""
+    found = np.concatenate([model.predict_proba(part) for part in text_parts(texts)])
     if isinstance(model[-1], OneVsRest):
-        return model.predict_proba(texts)
-    probabilities = np.zeros((len(texts), num_classes))
-    probabilities[:, model.classes_] = model.predict_proba(texts)
+        return found
+    probabilities = np.zeros((len(found), num_classes))
+    probabilities[:, model.classes_] = found
     return probabilities

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_seq.text.preprocessing import TokenRows
@@ -138,6 +139,20 @@ def prediction_batches(
     """Row numbers and inputs, batch by batch."""
     for step in buckets.plan():
         yield step[1], buckets.inputs(*step)
+
+
+def predict_rows(model: keras.Model, buckets: Buckets) -> list[np.ndarray]:
+    """What a model says of all rows: float32, `(num_rows, ...)`, for each output."""
+    count = len(buckets.rows.lengths)
+    outputs = model.outputs
+    found = [np.zeros((count, *output.shape[1:]), np.float32) for output in outputs]
+    for rows, inputs in prediction_batches(buckets):
+        answers = model.predict_on_batch(inputs)
+        if len(outputs) == 1:
+            answers = [answers]
+        for result, answer in zip(found, answers, strict=True):
+            result[rows] = np.asarray(answer)[: len(rows)]
+    return found
 
 
 def _labelled(

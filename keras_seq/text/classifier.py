@@ -15,15 +15,10 @@ from keras_seq.errors import (
     suggests_names,
 )
 from keras_seq.layers.ngrams import MOST_BUCKETS
-from keras_seq.text.baseline import (
-    fit_linear,
-    linear_probabilities,
-    majority,
-    majority_probabilities,
-)
+from keras_seq.text.baseline import Baselines, fit_linear, majority
 from keras_seq.text.batches import (
     Buckets,
-    prediction_batches,
+    predict_rows,
     training_batches,
     validation_batches,
 )
@@ -31,9 +26,18 @@ from keras_seq.text.builder import build_text_classifier
 from keras_seq.text.calibration import apply_temperature, fit_temperature
 from keras_seq.text.corpus import (
     Corpus,
-    check_pairs,
     split_stratified,
     stratified_folds,
+    take_texts,
+)
+from keras_seq.text.fitting import prepare, train_network, weigh_by_class
+from keras_seq.text.inputs import (
+    Texts,
+    are_files,
+    check_input,
+    check_pairs,
+    check_unlabelled,
+    check_validation,
 )
 from keras_seq.text.labels import (
     check_class_weight,
@@ -41,23 +45,19 @@ from keras_seq.text.labels import (
     encode_labels,
     learn_classes,
     learn_listed_classes,
-    weigh_classes,
 )
 from keras_seq.text.normalization import Split
 from keras_seq.text.preprocessing import TextPreprocessor, TokenRows
-from keras_seq.text.report import TextReport, describe_texts
-from keras_seq.text.scores import classification_scores, multi_label_scores, verdict
+from keras_seq.text.report import TextReport
+from keras_seq.text.scores import score_probabilities, verdict
 from keras_seq.text.shares import choose_shares, has_heads
-from keras_seq.text.texts import check_texts, check_weights
+from keras_seq.text.sources import Columns
+from keras_seq.text.streaming import StreamedTexts
+from keras_seq.text.texts import check_weights
 from keras_seq.text.thresholds import choose_thresholds, decide
 from keras_seq.training.checkpoint import Checkpoint
-from keras_seq.training.distribution import (
-    check_divisible,
-    distributed,
-    on_one_device,
-)
 from keras_seq.training.estimator import SequenceEstimator
-from keras_seq.training.fit import FitResult, fit_model
+from keras_seq.training.fit import FitResult
 from keras_seq.training.runtime import resolve_precision
 
 # Constructor arguments that the builder and the preprocessor take under their names.
@@ -295,13 +295,18 @@ class TextClassifier(SequenceEstimator):
 
     def fit(
         self,
-        texts: Sequence[str],
-        labels: Sequence[Any],
-        validation_data: tuple[Sequence[str], Sequence[Any]] | None = None,
+        texts: Texts,
+        labels: Sequence[Any] | None = None,
+        validation_data: tuple[Any, Sequence[Any]] | Texts | None = None,
         sample_weight: Sequence[float] | None = None,
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         verbose: int | str = "auto",
         checkpoint: str | PathLike[str] | Checkpoint | None = None,
+        *,
+        text_col: str = "text",
+        label_col: str = "label",
+        label_sep: str | None = None,
+        on_bad_rows: str = "error",
     ) -> Self:
         """Trains on texts and their labels.
 
@@ -309,12 +314,21 @@ class TextClassifier(SequenceEstimator):
         on for as many (`refit_full`). With `validation_data` nothing is held back and
         nothing trained again.
 
+        Files are read row by row, once for the labels and once for the tokens of each
+        training, and may be larger than memory: ids of tokens are kept in the folder
+        for temporary files (`TMPDIR`), 4 to 6 bytes each. The weights are those that
+        the same rows in the same order give as lists.
+
         Args:
-            texts: Strings; an empty one is a text without tokens.
+            texts: Strings; an empty one is a text without tokens. Or the path of a
+                table (`.csv`, `.jsonl`, both also with `.gz`, `.parquet`), of a folder
+                with a subfolder for each class and a file for each text, or a list of
+                such, each a `pathlib.Path`. UTF-8.
             labels: As many; all str, all int or all bool; a categorical column counts
                 as its values. With `multi_label` a list, tuple or set of str or int
-                for each text.
-            validation_data: `(texts, labels)` to validate on.
+                for each text. None beside files; in CSV labels are whole numbers or
+                booleans if all of them are.
+            validation_data: `(texts, labels)` to validate on, or files.
             sample_weight: Weight of each text in the loss; None: 1. `class_weight`
                 multiplies it.
             callbacks: Keras callbacks, for both trainings.
@@ -323,41 +337,53 @@ class TextClassifier(SequenceEstimator):
                 all that the fit needs to go on, and the same call again goes on from
                 there, to the same weights as if nothing had happened. When the fit
                 has ended its files are removed. What `callbacks` remember is not
-                kept.
+                kept. Files of texts are compared by their contents.
+            text_col: Column of tables with the texts.
+            label_col: Column of tables with the labels; with `multi_label` they are
+                lists in JSON lines and Parquet.
+            label_sep: With `multi_label`, what stands between labels in a cell of CSV.
+            on_bad_rows: What to do about rows that cannot be read or have no text or
+                no label: `"error"` names the first, `"skip"` warns of their number.
 
         Raises:
             TypeError, ValueError: If the input breaks a rule; the message names the
-                argument and the first rows. If `checkpoint` holds another fit.
+                argument and the first rows, or file and line. If `checkpoint` holds
+                another fit.
         """
         self._check_arguments()
         self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half done
-        strings, values = check_pairs(texts, labels, multi_label=self.multi_label)
+        columns = Columns(text_col, label_col, label_sep, on_bad_rows)
+        strings, values = check_input(
+            texts, labels, columns=columns, multi_label=self.multi_label
+        )
         weights = check_weights(sample_weight, len(strings))
         learn = learn_listed_classes if self.multi_label else learn_classes
         self.classes_ = learn(values)
         check_class_weight(self.class_weight, self.classes_)
         corpus = Corpus(strings, self._encode(values), weights)
-        self._majority = majority(corpus.targets, weights)
-        self.validation_ = {}
-        training, held = self._hold_out(corpus, validation_data)
-        data = (texts, labels, validation_data, sample_weight)
+        self._baselines = Baselines(majority(corpus.targets, weights))
+        self.validation_: dict[str, Any] = {}
+        training, held = self._hold_out(corpus, validation_data, columns)
+        # As it was given, but for files, of which the contents count.
+        data = (
+            strings if isinstance(strings, StreamedTexts) else texts,
+            labels,
+            held.texts if are_files(validation_data) else validation_data,
+            sample_weight,
+        )
         kept = Checkpoint.open(checkpoint, self, data)
         manner: dict[str, Any] = {
-            "given": validation_data is not None,
             "callbacks": callbacks,
             "verbose": verbose,
             "checkpoint": kept,
         }
-        result = self._learn(training, held, epochs=self.epochs, title="fit", **manner)
-        self.history_, self.best_epoch_ = result.history, result.best_epoch
-        shares = self._weigh_heads(held)
-        self.validation_ = self._validate(held)
-        if verbose:
-            print(f"validation: {verdict(self.validation_)}")
-        if self.refit_full and validation_data is None:
+        given = validation_data is not None
+        shares = self._learn(training, held, given, **manner)
+        if self.refit_full and not given:
             del self.model_  # as above
-            epochs = self.best_epoch_
-            self._learn(corpus, None, epochs=epochs, title="refit", **manner)
+            self.preprocessor_ = self._make_preprocessor()
+            rows = self.preprocessor_.fit_transform(corpus.texts)
+            self._train(corpus, rows, epochs=self.best_epoch_, title="refit", **manner)
             if shares is not None:
                 self.model_.get_layer("probabilities").shares.assign(shares)
         if kept:
@@ -381,19 +407,22 @@ class TextClassifier(SequenceEstimator):
         check_choice("calibration", self.calibration, ("temperature", None))
         check_choice("baseline", self.baseline, (True, False))
 
-    def _hold_out(self, corpus: Corpus, given: Any) -> tuple[Corpus, Corpus]:
+    def _hold_out(
+        self, corpus: Corpus, given: Any, columns: Columns
+    ) -> tuple[Corpus, Corpus]:
         """What to train and what to validate on."""
+        if not isinstance(corpus.texts, StreamedTexts) and not are_files(given):
+            columns.refuse()
         if given is None:
             share, seed = self.validation_split, self.seed
             return split_stratified(corpus, self.classes_, share, seed)
-        if not isinstance(given, tuple | list) or len(given) != 2:
-            raise ValueError(
-                "`validation_data` must be a pair, (texts, labels). "
-                f"Received: {type(given).__name__}"
-            )
-        names = ("validation_data[0]", "validation_data[1]")
-        texts, values = check_pairs(given[0], given[1], names, self.multi_label)
-        targets = self._encode(values, names[1])
+        texts, values = check_validation(
+            given,
+            columns=columns,
+            classes=self.classes_,
+            multi_label=self.multi_label,
+        )
+        targets = self._encode(values, "validation_data[1]")
         return corpus, Corpus(texts, targets, np.ones(len(texts), np.float32))
 
     def _encode(self, values: list[Any], name: str = "labels") -> np.ndarray:
@@ -401,112 +430,105 @@ class TextClassifier(SequenceEstimator):
         return encode(values, self.classes_, name)
 
     def _learn(
+        self, training: Corpus, held: Corpus, given: bool, **manner: Any
+    ) -> np.ndarray | None:
+        """Trains for as long as validation improves, and tells how good that is.
+
+        Args:
+            training: To train on.
+            held: To validate on.
+            given: Whether it was given, and not drawn.
+            manner: Callbacks, verbosity and checkpoint of `fit`.
+
+        Returns:
+            Shares of the network's heads; None: there is one.
+        """
+        self.preprocessor_ = self._make_preprocessor()
+        rows, held_rows, self.report_ = prepare(
+            self.preprocessor_, training, held, self.classes_
+        )
+        if manner["verbose"]:
+            print(self.report_.summary())
+        self.report_.warn(self.get_params(deep=False), given, stacklevel=3)
+        result = self._train(
+            training, rows, held, held_rows, epochs=self.epochs, title="fit", **manner
+        )
+        self.history_, self.best_epoch_ = result.history, result.best_epoch
+        shares = self._weigh_heads(held, held_rows)
+        self.validation_ = self._validate(held, held_rows)
+        if manner["verbose"]:
+            print(f"validation: {verdict(self.validation_)}")
+        return shares
+
+    def _train(
         self,
         corpus: Corpus,
-        held: Corpus | None,
-        *,
-        epochs: int,
-        callbacks: Sequence[keras.callbacks.Callback] | None,
-        verbose: int | str,
-        title: str,
-        given: bool,
-        checkpoint: Checkpoint | None,
+        rows: TokenRows,
+        held: Corpus | None = None,
+        held_rows: TokenRows | None = None,
+        **options: Any,
     ) -> FitResult:
-        """Learns vocabulary, network and baseline from one corpus, and it alone."""
-        by_class = None
-        if self.class_weight is not None:
-            by_class = weigh_classes(
-                self.class_weight, corpus.targets, corpus.weights, self.classes_
-            )
-            # The baseline is told what the network is, or it would answer another
-            # question.
-            corpus = corpus.reweigh(by_class)
-        preprocessor = self._make_preprocessor()
-        tokens = preprocessor.tokenize(corpus.texts)
-        self.preprocessor_ = preprocessor.learn(tokens)
+        """Trains a new network, and the linear model beside it, on one corpus."""
+        # The baseline has the weights that the network has, or it would answer another
+        # question.
+        corpus, held = weigh_by_class(self.class_weight, self.classes_, corpus, held)
+        validation = None
+        if held is not None and held_rows is not None:
+            shown = self._buckets(held_rows)
+            validation = validation_batches(shown, held.targets, held.weights)
+        buckets = self._buckets(rows)
         self._builder_args = {
             **{name: getattr(self, name) for name in _BUILDER_ARGS},
             "precision": resolve_precision(self.precision),
             "num_classes": len(self.classes_),
             "max_tokens": len(self.preprocessor_.vocabulary_),
         }
-        validation = None
-        if held is not None:
-            if by_class is not None:
-                # Early stopping asks whether what is minimised still falls on new
-                # texts. Without the weights it would prefer the epoch that has taken
-                # least notice of them.
-                held = held.reweigh(by_class)
-            held_tokens = preprocessor.tokenize(held.texts)
-            self.report_ = describe_texts(
-                preprocessor,
-                self.classes_,
-                (corpus.texts, tokens, corpus.targets),
-                (held.texts, held_tokens, held.targets),
-            )
-            if verbose:
-                print(self.report_.summary())
-            self.report_.warn(self.get_params(deep=False), given, stacklevel=3)
-            shown = self._buckets(preprocessor.encode(held_tokens))
-            validation = validation_batches(shown, held.targets, held.weights)
-        buckets = self._buckets(preprocessor.encode(tokens))
-        options = {name: self._builder_args[name] for name in ("precision", "jit")}
-        with distributed(self.distribution, **options) as count:
-            check_divisible(self.batch_size, count)
-            model = self._build_model(**self._builder_args)
-            result = fit_model(
-                model,
-                training_batches(buckets, corpus.targets, corpus.weights, self.seed),
-                epochs=epochs,
-                seed=self.seed,
-                validation=validation,
-                # Unlike the loss, it is exact over batches that are not equally full.
-                monitor="val_log_loss",
-                patience=self.patience,
-                callbacks=callbacks,
-                verbose=verbose,
-                title=title,
-                checkpoint=checkpoint,
-            )
-        self.model_ = on_one_device(
-            model, lambda: self._build_model(**self._builder_args), count
+        self.model_, result = train_network(
+            lambda: self._build_model(**self._builder_args),
+            training_batches(buckets, corpus.targets, corpus.weights, self.seed),
+            validation=validation,
+            distribution=self.distribution,
+            batch_size=self.batch_size,
+            precision=self._builder_args["precision"],
+            jit=self.jit,
+            patience=self.patience,
+            seed=self.seed,
+            **options,
         )
-        self._linear = None
         if self.baseline:
-            self._linear = fit_linear(corpus, self.preprocessor_, self.seed)
+            linear = fit_linear(corpus, self.preprocessor_, self.seed)
+            self._baselines.linear = linear
         return result
 
-    def _weigh_heads(self, held: Corpus) -> np.ndarray | None:
+    def _weigh_heads(self, held: Corpus, rows: TokenRows) -> np.ndarray | None:
         """Lets the head have more to say that does better on validation."""
         if not has_heads(self.model_):
             return None
-        rows = self.preprocessor_.transform(held.texts)
-        batches = prediction_batches(self._buckets(rows, 256))
-        shares = choose_shares(self.model_, batches, held.targets, held.weights)
+        buckets = self._buckets(rows, 256)
+        shares = choose_shares(self.model_, buckets, held.targets, held.weights)
         self.model_.get_layer("probabilities").shares.assign(shares)
         return shares
 
-    def _validate(self, held: Corpus) -> dict[str, Any]:
+    def _validate(self, held: Corpus, rows: TokenRows) -> dict[str, Any]:
         """Calibrates on texts that the network has not seen, and scores it there.
 
         Temperature and thresholds weigh texts as training does, by `sample_weight`, but
         know no `class_weight`: probabilities are to be those of the texts as they come.
         """
-        texts, targets, weights = held
-        raw = self._raw_probabilities(texts)
+        _, targets, weights = held
+        raw = self._raw_probabilities(rows)
         self.temperature_ = 1.0
         if self.calibration:
             self.temperature_ = fit_temperature(raw, targets, weights, self.multi_label)
         calibrated = apply_temperature(raw, self.temperature_, self.multi_label)
         self.thresholds_: np.ndarray | None = None
-        self._linear_thresholds = np.full(len(self.classes_), 0.5)
         if self.multi_label:
             self.thresholds_ = choose_thresholds(calibrated, targets, weights)
-            if self._linear is not None:
-                linear = linear_probabilities(self._linear, texts, len(self.classes_))
-                self._linear_thresholds = choose_thresholds(linear, targets, weights)
-        scores = self._score(texts, targets, calibrated)
-        uncalibrated = self._rate(targets, raw, self.thresholds_)
+        self._baselines.choose_thresholds(held)
+        uncalibrated = score_probabilities(
+            targets, raw, self.classes_, self.thresholds_
+        )
+        scores = self._score(held.texts, targets, calibrated)
         return {**scores, "ece_uncalibrated": uncalibrated["ece"]}
 
     def _make_preprocessor(self) -> TextPreprocessor:
@@ -521,45 +543,52 @@ class TextClassifier(SequenceEstimator):
         lengths = self.preprocessor_.bucket_lengths_
         return Buckets(rows, lengths, batch_size or self.batch_size)
 
-    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+    def predict_proba(
+        self, texts: Texts, *, text_col: str = "text", on_bad_rows: str = "error"
+    ) -> np.ndarray:
         """Class probabilities.
 
         Args:
-            texts: Strings.
+            texts: Strings, or files as `fit` takes them, with or without labels. A
+                list of strings is always texts.
+            text_col: Column of tables with the texts.
+            on_bad_rows: As in `fit`; rows that are skipped are not in the answer.
 
         Returns:
             float32, `(num_texts, num_classes)`, columns in the order of `classes_`.
-            Rows sum to one, but not with `multi_label`.
+            Rows sum to one, but not with `multi_label`. Of a folder: subfolder by
+            subfolder, each in the order of the files' names.
         """
         self._check_fitted()
-        return self._probabilities(check_texts(texts))
+        columns = Columns(text_col, on_bad_rows=on_bad_rows)
+        return self._probabilities(check_unlabelled(texts, columns))
 
-    def _probabilities(self, texts: list[str]) -> np.ndarray:
-        raw = self._raw_probabilities(texts)
+    def _probabilities(self, texts: list[str] | StreamedTexts) -> np.ndarray:
+        raw = self._raw_probabilities(self.preprocessor_.transform(texts))
         return apply_temperature(raw, self.temperature_, self.multi_label)
 
-    def _raw_probabilities(self, texts: list[str]) -> np.ndarray:
+    def _raw_probabilities(self, rows: TokenRows) -> np.ndarray:
         """What the network says."""
         # A few texts need no batch of 256; powers of two keep the shapes few.
-        batch_size = min(256, 1 << (len(texts) - 1).bit_length())
-        result = np.zeros((len(texts), len(self.classes_)), np.float32)
-        buckets = self._buckets(self.preprocessor_.transform(texts), batch_size)
-        for rows, inputs in prediction_batches(buckets):
-            output = np.asarray(self.model_.predict_on_batch(inputs))
-            result[rows] = output[: len(rows)]
-        return result
+        batch_size = min(256, 1 << (len(rows.lengths) - 1).bit_length())
+        return predict_rows(self.model_, self._buckets(rows, batch_size))[0]
 
-    def predict(self, texts: Sequence[str]) -> Any:
+    def predict(
+        self, texts: Texts, *, text_col: str = "text", on_bad_rows: str = "error"
+    ) -> Any:
         """The likeliest label of each text, of the type given to `fit`.
 
         Args:
-            texts: Strings.
+            texts: As in `predict_proba`, and so the others.
+            text_col: Column of tables with the texts.
+            on_bad_rows: As in `fit`.
 
         Returns:
             An array, `(num_texts,)`; with `multi_label` a list of labels for each text,
             in the order of `classes_`.
         """
-        return self._choose_labels(self.predict_proba(texts))
+        options = {"text_col": text_col, "on_bad_rows": on_bad_rows}
+        return self._choose_labels(self.predict_proba(texts, **options))
 
     def _choose_labels(self, probabilities: np.ndarray) -> Any:
         if self.thresholds_ is not None:
@@ -567,12 +596,25 @@ class TextClassifier(SequenceEstimator):
             return [self.classes_[row].tolist() for row in given]
         return self.classes_[probabilities.argmax(axis=1)]
 
-    def evaluate(self, texts: Sequence[str], labels: Sequence[Any]) -> dict[str, Any]:
+    def evaluate(
+        self,
+        texts: Texts,
+        labels: Sequence[Any] | None = None,
+        *,
+        text_col: str = "text",
+        label_col: str = "label",
+        label_sep: str | None = None,
+        on_bad_rows: str = "error",
+    ) -> dict[str, Any]:
         """Scores predictions beside the baselines.
 
         Args:
-            texts: Strings that `fit` has not seen.
-            labels: Their labels.
+            texts: Strings that `fit` has not seen, or files as `fit` takes them.
+            labels: Their labels; None beside files.
+            text_col: As in `fit`, and so the others.
+            label_col: Column of tables with the labels.
+            label_sep: What stands between labels in a cell of CSV.
+            on_bad_rows: As in `fit`.
 
         Returns:
             `accuracy`, `f1_macro`, `f1_per_class`, `log_loss`, `ece` (expected
@@ -587,51 +629,47 @@ class TextClassifier(SequenceEstimator):
             validation part of `fit`, marked `"on": "validation"`.
         """
         self._check_fitted()
-        strings, values = check_pairs(texts, labels, multi_label=self.multi_label)
+        columns = Columns(text_col, label_col, label_sep, on_bad_rows)
+        strings, values = check_input(
+            texts,
+            labels,
+            columns=columns,
+            classes=self.classes_,
+            multi_label=self.multi_label,
+        )
+        if not isinstance(strings, StreamedTexts):
+            columns.refuse()
         targets = self._encode(values)
         return self._score(strings, targets, self._probabilities(strings))
 
     def _score(
-        self, texts: list[str], targets: np.ndarray, probabilities: np.ndarray
-    ) -> dict[str, Any]:
-        count, num_classes = len(texts), len(self.classes_)
-        prior = majority_probabilities(self._majority, count, num_classes)
-        baselines = {"majority": self._rate(targets, prior, np.full(num_classes, 0.5))}
-        if self._linear is not None:
-            linear = linear_probabilities(self._linear, texts, num_classes)
-            thresholds = self._linear_thresholds
-            baselines["tfidf_logreg"] = self._rate(targets, linear, thresholds)
-        elif "tfidf_logreg" in self.validation_.get("baselines", {}):
-            stored = self.validation_["baselines"]["tfidf_logreg"]
-            baselines["tfidf_logreg"] = {**stored, "on": "validation"}
-        own = self._rate(targets, probabilities, self.thresholds_)
-        return {**own, "n": count, "baselines": baselines}
-
-    def _rate(
         self,
+        texts: list[str] | StreamedTexts,
         targets: np.ndarray,
         probabilities: np.ndarray,
-        thresholds: np.ndarray | None,
     ) -> dict[str, Any]:
-        if thresholds is not None and self.multi_label:
-            return multi_label_scores(targets, probabilities, thresholds, self.classes_)
-        return classification_scores(targets, probabilities, self.classes_)
+        baselines = self._baselines.score(texts, targets, self.classes_)
+        own = score_probabilities(
+            targets, probabilities, self.classes_, self.thresholds_
+        )
+        return {**own, "n": len(texts), "baselines": baselines}
 
     def split_folds(
-        self, count: int, texts: Sequence[str], labels: Sequence[Any]
+        self, count: int, texts: Texts, labels: Sequence[Any] | None = None
     ) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
         """Stratified folds: what `fit` takes for each, and its `validation_data`.
 
         Args:
             count: Number of folds.
-            texts: Strings; copies of one go to one fold.
-            labels: Their labels.
+            texts: Strings; copies of one go to one fold. Or files as `fit` takes them,
+                with columns `text` and `label`.
+            labels: Their labels; None beside files.
         """
-        strings, values = check_pairs(texts, labels, multi_label=self.multi_label)
+        strings, values = check_input(texts, labels, multi_label=self.multi_label)
         folds = stratified_folds(strings, values, count, self.seed, self.multi_label)
         for rows in folds:
             kept, held = (
-                ([strings[row] for row in part], [values[row] for row in part])
+                (take_texts(strings, part), [values[row] for row in part])
                 for part in rows
             )
             yield kept, {"validation_data": held}
@@ -689,7 +727,7 @@ class TextClassifier(SequenceEstimator):
         state = {
             "preprocessor": preprocessor,
             "classes": self.classes_.tolist(),
-            "majority": self._majority,
+            "majority": self._baselines.majority,
             "best_epoch": self.best_epoch_,
             "temperature": self.temperature_,
             "thresholds": None
@@ -707,14 +745,12 @@ class TextClassifier(SequenceEstimator):
         preprocessor = self._make_preprocessor()
         self.preprocessor_ = preprocessor.set_state(state["preprocessor"], arrays)
         self.classes_ = np.array(state["classes"])
-        self._majority = state["majority"]
         self.best_epoch_ = state["best_epoch"]
-        self.temperature_ = state.get("temperature", 1.0)
-        thresholds = state.get("thresholds")
+        self.temperature_ = state["temperature"]
+        thresholds = state["thresholds"]
         self.thresholds_ = None if thresholds is None else np.array(thresholds)
-        self._linear_thresholds = np.full(len(self.classes_), 0.5)
         self.validation_ = state["validation"]
-        if "report" in state:
-            self.report_ = TextReport(**state["report"])
+        validated = self.validation_["baselines"].get("tfidf_logreg")
+        self._baselines = Baselines(state["majority"], validated=validated)
+        self.report_ = TextReport(**state["report"])
         self.history_ = pd.DataFrame(state["history"])
-        self._linear = None

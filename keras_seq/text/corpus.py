@@ -1,7 +1,7 @@
 """Corpus: texts with their class ids and weights."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -9,15 +9,13 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from keras_seq.text.labels import (
-    check_label_lists,
-    check_labels,
     encode_label_lists,
     encode_labels,
     learn_classes,
     learn_listed_classes,
 )
 from keras_seq.text.stratification import deal_out, only_in_one, split_labels
-from keras_seq.text.texts import check_texts
+from keras_seq.text.streaming import StreamedTexts
 from keras_seq.training.runtime import derive_seed
 
 
@@ -28,13 +26,13 @@ class Corpus(NamedTuple):
     float32, `(n, num_classes)`.
     """
 
-    texts: list[str]
+    texts: list[str] | StreamedTexts
     targets: np.ndarray
     weights: np.ndarray
 
     def take(self, rows: np.ndarray) -> Self:
         """The given rows."""
-        texts = [self.texts[row] for row in rows]
+        texts = take_texts(self.texts, rows)
         return type(self)(texts, self.targets[rows], self.weights[rows])
 
     def reweigh(self, by_class: np.ndarray) -> Self:
@@ -43,21 +41,20 @@ class Corpus(NamedTuple):
         return self._replace(weights=weights)
 
 
-def check_pairs(
-    texts: Sequence[str],
-    labels: Sequence[Any],
-    names: tuple[str, str] = ("texts", "labels"),
-    multi_label: bool = False,
-) -> tuple[list[str], list[Any]]:
-    """Checks texts and labels, and that there are as many of both."""
-    check = check_label_lists if multi_label else check_labels
-    strings, values = check_texts(texts, names[0]), check(labels, names[1])
-    if len(values) != len(strings):
-        raise ValueError(
-            f"`{names[0]}` and `{names[1]}` must have the same length. "
-            f"Received: {len(strings)} texts, {len(values)} labels"
-        )
-    return strings, values
+def take_texts(
+    texts: list[str] | StreamedTexts, rows: np.ndarray
+) -> list[str] | StreamedTexts:
+    """The given rows, in increasing order where texts are in files."""
+    if isinstance(texts, StreamedTexts):
+        return texts.take(rows)
+    return [texts[row] for row in rows]
+
+
+def number_texts(texts: list[str] | StreamedTexts) -> np.ndarray:
+    """Numbers that are equal for copies of a text, in order of appearance."""
+    if isinstance(texts, StreamedTexts):
+        return texts.text_ids()
+    return pd.factorize(np.array(texts, dtype=object))[0]
 
 
 def split_stratified(
@@ -78,7 +75,7 @@ def split_stratified(
     Raises:
         ValueError: If there are too few texts.
     """
-    text_id, _ = pd.factorize(np.array(corpus.texts, dtype=object))
+    text_id = number_texts(corpus.texts)
     if corpus.targets.ndim == 2:
         random = np.random.default_rng(derive_seed(seed, "validation"))
         return _split_by_labels(corpus, text_id, classes, share, random)
@@ -144,7 +141,7 @@ def _of_distinct_texts(targets: np.ndarray, text_id: np.ndarray) -> np.ndarray:
 
 
 def stratified_folds(
-    texts: list[str],
+    texts: list[str] | StreamedTexts,
     values: list[Any],
     count: int,
     seed: int,
@@ -153,7 +150,7 @@ def stratified_folds(
     """Row numbers to train and to validate on, fold by fold; copies stay together.
 
     Args:
-        texts: Strings.
+        texts: Strings, as a list or in files.
         values: Their labels.
         count: Number of folds.
         seed: Of the drawing.
@@ -163,7 +160,7 @@ def stratified_folds(
         ValueError: If a class has fewer distinct texts than there are folds; of several
             labels, if one would be in a single fold and so be learned without it.
     """
-    text_id, _ = pd.factorize(np.array(texts, dtype=object))
+    text_id = number_texts(texts)
     if multi_label:
         yield from _label_folds(values, text_id, count, seed)
         return
@@ -179,7 +176,7 @@ def stratified_folds(
     folds = StratifiedGroupKFold(
         count, shuffle=True, random_state=derive_seed(seed, "folds")
     )
-    yield from folds.split(texts, targets, text_id)
+    yield from folds.split(targets, targets, text_id)
 
 
 def _label_folds(

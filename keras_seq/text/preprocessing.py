@@ -1,6 +1,6 @@
 """TextPreprocessor: raw strings to token ids, with what it learned from them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -15,7 +15,9 @@ from keras_seq.text.normalization import (
     unicode_table,
     unpack_strings,
 )
-from keras_seq.text.tokenizing import Tokenized, look_up, tokenize
+from keras_seq.text.spooling import IdFile, tokenize_blocks
+from keras_seq.text.streaming import StreamedTexts
+from keras_seq.text.tokenizing import Tokenized, count_tokens, look_up, tokenize
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 TRUNCATIONS = ("head", "tail", "head_tail")
@@ -23,13 +25,16 @@ MAX_BUCKETS = 8
 LONGEST_AUTO = 512
 # From this many tokens on, words seen once teach the unknown token instead.
 LARGE_CORPUS = 10_000
+# Distinct tokens of texts in files that are held before the rarest are forgotten: so
+# many times `max_tokens`, and so many at least.
+HELD_PER_TOKEN, HELD_AT_LEAST = 20, 1_000_000
 
 
 class TokenRows(NamedTuple):
     """Texts as rows of token ids of different lengths.
 
     Attributes:
-        ids: int32, all rows one after another.
+        ids: All rows one after another: int32; in a file uint16, if that suffices.
         lengths: int32, `(num_texts,)`.
     """
 
@@ -93,19 +98,31 @@ class TextPreprocessor:
         self.truncation = truncation
         self.min_count = min_count
 
-    def fit(self, texts: Sequence[str]) -> Self:
+    def fit(self, texts: Iterable[str]) -> Self:
         """Learns vocabulary and lengths from training texts."""
         self._use(unicode_table())
         return self.learn(self.tokenize(texts))
 
+    def fit_transform(self, texts: Iterable[str]) -> TokenRows:
+        """`fit` and `transform`, splitting each text once."""
+        self._use(unicode_table())
+        tokens = self.tokenize(texts)
+        return self.learn(tokens).encode(tokens)
+
     def tokenize(self, texts: Iterable[str]) -> Tokenized:
         """Splits texts into tokens, none left out; large inputs by several processes.
+
+        Of texts in files the rarest tokens are forgotten where there are millions of
+        different ones (`tokenize_blocks`).
 
         Raises:
             TypeError: If a function given as `split` returns anything but strings.
         """
         if not hasattr(self, "_splitter"):
             self._use(unicode_table())
+        if isinstance(texts, StreamedTexts):
+            most = max(HELD_AT_LEAST, HELD_PER_TOKEN * self.max_tokens)
+            return tokenize_blocks(self._splitter, texts.blocks(), most)
         return tokenize(self._splitter, list(texts))
 
     def learn(self, texts: Tokenized) -> Self:
@@ -117,7 +134,7 @@ class TextPreprocessor:
         least = self.min_count
         if least == "auto":
             least = 2 if len(texts.ids) >= LARGE_CORPUS else 1
-        counts = np.bincount(texts.ids, minlength=len(texts.tokens))
+        counts = count_tokens(texts.ids, len(texts.tokens))
         room = self.max_tokens - len((PADDING, UNKNOWN))
         if len(counts) > room:  # rarer ones need not be sorted
             least = max(int(least), int(np.partition(counts, -room)[-room]))
@@ -146,14 +163,29 @@ class TextPreprocessor:
 
     def transform(self, texts: Iterable[str]) -> TokenRows:
         """Turns texts into rows of ids, truncated to `max_length_`."""
+        if isinstance(texts, StreamedTexts):
+            return self._spool(map(self.transform, texts.blocks()))
         ids, lengths = look_up(self._splitter, list(texts), self._ids, unknown=1)
         return self._truncate(ids, lengths)
 
     def encode(self, texts: Tokenized) -> TokenRows:
         """Turns what `tokenize` made of texts into rows of ids, as `transform`."""
         get = self._ids.get
-        known = np.fromiter((get(token, 1) for token in texts.tokens), np.int32)
-        return self._truncate(known[texts.ids], texts.lengths)
+        # One more at the end, for the id -1 of forgotten tokens.
+        known = np.array([*(get(token, 1) for token in texts.tokens), 1], np.int32)
+        rows = (self._truncate(known[p.ids], p.lengths) for p in texts.parts())
+        return self._spool(rows) if texts.in_file else next(rows)
+
+    def _spool(self, parts: Iterable[TokenRows]) -> TokenRows:
+        """The parts one after another, their ids in a file."""
+        small = len(self.vocabulary_) <= np.iinfo(np.uint16).max + 1
+        lengths = [np.zeros(0, np.int32)]
+        with IdFile(np.uint16 if small else np.int32) as file:
+            for part in parts:
+                file.write(part.ids)
+                lengths.append(part.lengths)
+            # Batches look at it often, and `np.memmap` makes each look slow.
+            return TokenRows(np.asarray(file.map()), np.concatenate(lengths))
 
     def _truncate(self, ids: np.ndarray, lengths: np.ndarray) -> TokenRows:
         longest = self.max_length_

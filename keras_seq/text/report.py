@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from keras_seq.text.preprocessing import TextPreprocessor
-from keras_seq.text.tokenizing import Tokenized
+from keras_seq.text.streaming import StreamedTexts, hash_texts
+from keras_seq.text.tokenizing import Tokenized, count_tokens, sign_texts
 
 # Above these shares a warning tells what to change.
 TRUNCATED = 0.1  # of the training texts
@@ -190,8 +191,8 @@ class TextReport:
 def describe_texts(
     preprocessor: TextPreprocessor,
     classes: np.ndarray,
-    training: tuple[list[str], Tokenized, np.ndarray],
-    validation: tuple[list[str], Tokenized, np.ndarray],
+    training: tuple[list[str] | StreamedTexts, Tokenized, np.ndarray],
+    validation: tuple[list[str] | StreamedTexts, Tokenized, np.ndarray],
 ) -> TextReport:
     """Counts what the training and the validation part hold.
 
@@ -207,9 +208,11 @@ def describe_texts(
     lengths, longest = tokens.lengths, preprocessor.max_length_
     vocabulary = set(preprocessor.vocabulary_[2:])
     known = np.array([t in vocabulary for t in held_tokens.tokens], bool)
-    unknown = 1 - known[held_tokens.ids].mean() if len(known) else 0.0
-    seen = set(texts)
-    alike = np.isin(_signatures(held_tokens), _signatures(tokens))
+    size = len(held_tokens.ids)
+    num_known = count_tokens(held_tokens.ids, len(known))[known].sum()
+    # 64 bits for each text: texts in files are more than memory holds.
+    copies = np.isin(hash_texts(held), hash_texts(texts))
+    alike = np.isin(sign_texts(held_tokens), sign_texts(tokens))
     return TextReport(
         num_texts=len(texts),
         num_tokens=len(tokens.ids),
@@ -225,8 +228,8 @@ def describe_texts(
         num_validation_texts=len(held),
         num_validation_empty=int((held_tokens.lengths == 0).sum()),
         validation_class_counts=_count_classes(held_targets, classes),
-        unknown=float(unknown),
-        num_copies=sum(text in seen for text in held),
+        unknown=float(1 - num_known / size) if size else 0.0,
+        num_copies=int(copies.sum()),
         num_near_copies=int((alike & (held_tokens.lengths > 0)).sum()),
     )
 
@@ -238,18 +241,6 @@ def _count_classes(targets: np.ndarray, classes: np.ndarray) -> dict[str, int]:
         counts = np.bincount(targets, minlength=len(classes))
     names = [str(label) for label in classes.tolist()]
     return dict(zip(names, counts.tolist(), strict=True))
-
-
-def _signatures(texts: Tokenized) -> np.ndarray:
-    """A number for each text, equal where the tokens are: uint64, `(num_texts,)`."""
-    hashes = np.fromiter(map(hash, texts.tokens), np.int64).view(np.uint64)
-    starts = np.cumsum(texts.lengths) - texts.lengths
-    place = np.arange(len(texts.ids)) - np.repeat(starts, texts.lengths)
-    # Odd factors that differ by place, so that the order of tokens counts.
-    factors = np.full(texts.lengths.max(initial=1), 0x9E3779B97F4A7C15, np.uint64)
-    terms = hashes[texts.ids] * np.cumprod(factors)[place]
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms, dtype=np.uint64)])
-    return sums[starts + texts.lengths] - sums[starts]
 
 
 def _imbalance_advice(fact: str, params: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,27 @@ from keras_seq.text.calibration import expected_calibration_error
 from keras_seq.text.thresholds import decide
 
 
+def score_probabilities(
+    targets: np.ndarray,
+    probabilities: np.ndarray,
+    classes: np.ndarray,
+    thresholds: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """`classification_scores`, or `multi_label_scores` where targets are 0 and 1.
+
+    Args:
+        targets: Class ids, `(n,)`, or 0 and 1, `(n, num_classes)`.
+        probabilities: `(n, num_classes)`.
+        classes: Labels by class id.
+        thresholds: Of several labels, `(num_classes,)`; None: 0.5.
+    """
+    if targets.ndim == 1:
+        return classification_scores(targets, probabilities, classes)
+    if thresholds is None:
+        thresholds = np.full(len(classes), 0.5)
+    return multi_label_scores(targets, probabilities, thresholds, classes)
+
+
 def classification_scores(
     targets: np.ndarray, probabilities: np.ndarray, classes: np.ndarray
 ) -> dict[str, Any]:

@@ -1,11 +1,10 @@
 """choose_shares: how much each head of a text network has to say."""
 
-from collections.abc import Iterable
-from typing import Any
-
 import keras
 import numpy as np
 from sklearn.metrics import log_loss
+
+from keras_seq.text.batches import Buckets, predict_rows
 
 HEADS = ("recurrent_head", "ngram_head")
 # Neither falls silent: a few texts held back say little, and what is asked for is a
@@ -20,7 +19,7 @@ def has_heads(model: keras.Model) -> bool:
 
 def choose_shares(
     model: keras.Model,
-    batches: Iterable[tuple[np.ndarray, dict[str, Any]]],
+    buckets: Buckets,
     targets: np.ndarray,
     weights: np.ndarray,
 ) -> np.ndarray:
@@ -28,7 +27,7 @@ def choose_shares(
 
     Args:
         model: Of `build_text_classifier(ngrams=...)`.
-        batches: Row numbers and inputs; together all rows.
+        buckets: Texts as ids.
         targets: Class ids, `(num_texts,)`, or 0 and 1, `(num_texts, num_classes)`.
         weights: `(num_texts,)`.
 
@@ -39,10 +38,7 @@ def choose_shares(
     layer = model.get_layer("probabilities")
     outputs = [model.get_layer(name).output for name in HEADS]
     heads = keras.Model(model.inputs, outputs)
-    found = np.zeros((2, len(targets), outputs[0].shape[-1]))
-    for rows, inputs in batches:
-        for head, logits in zip(found, heads.predict_on_batch(inputs), strict=True):
-            head[rows] = np.asarray(logits)[: len(rows)]
+    found = np.array(predict_rows(heads, buckets), np.float64)  # (head, text, class)
     if layer.multi_label:
         found = 1 / (1 + np.exp(-found))
     else:

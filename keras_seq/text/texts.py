@@ -1,6 +1,7 @@
 """Checks of raw texts and weights."""
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,11 @@ def check_texts(texts: Sequence[str], name: str = "texts") -> list[str]:
     wrong = [row for row, value in enumerate(values) if not isinstance(value, str)]
     if wrong:
         shown = {row: values[row] for row in wrong[:5]}
+        if any(isinstance(value, PathLike) for value in shown.values()):
+            raise TypeError(
+                f"`{name}` must be texts or files, and not both: a list of files must "
+                f"hold pathlib.Path only. Received (row: value): {shown}"
+            )
         missing = all(is_missing(value) for value in shown.values())
         rule = "must not have missing values" if missing else "must all be strings"
         kind: Any = ValueError if missing else TypeError

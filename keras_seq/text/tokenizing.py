@@ -22,6 +22,8 @@ _CHUNK = 20_000
 # segmenter, is slower.
 _LARGE, _LARGE_BY_FUNCTION = 20_000_000, 2_000_000
 _MOST_PROCESSES = 8
+# Ids handled at once, where they are in a file.
+_PART = 1 << 22
 _WORKER = "from keras_seq.text.tokenizing import work; work()"
 
 
@@ -31,13 +33,68 @@ class Tokenized(NamedTuple):
     Attributes:
         tokens: Distinct ones, in the order of their first occurrence.
         ids: int32, `(num_tokens,)`: all texts one after another, as positions in
-            `tokens`.
+            `tokens`; -1 for a token that was forgotten, since there were too many. Of
+            texts in files they are in a file too.
         lengths: int64, `(num_texts,)`.
+        signatures: What `sign_texts` gives, where tokens may have been forgotten.
     """
 
     tokens: list[str]
     ids: np.ndarray
     lengths: np.ndarray
+    signatures: np.ndarray | None = None
+
+    @property
+    def in_file(self) -> bool:
+        """Whether the ids are, and may be more than memory holds."""
+        return isinstance(self.ids, np.memmap)
+
+    def parts(self) -> Iterator["Tokenized"]:
+        """Some texts after others, where ids are in a file; else all at once."""
+        if not self.in_file:
+            yield self
+            return
+        ends = np.cumsum(self.lengths)
+        row = begin = 0
+        while row < len(ends):
+            # Whole texts, one at least.
+            last = int(np.searchsorted(ends, begin + _PART, side="right"))
+            stop, end = max(last, row + 1), int(ends[max(last, row + 1) - 1])
+            ids = np.asarray(self.ids[begin:end])
+            yield Tokenized(self.tokens, ids, self.lengths[row:stop])
+            row, begin = stop, end
+
+
+def id_parts(ids: np.ndarray) -> Iterator[np.ndarray]:
+    """Views of some millions of ids each, which NumPy may copy as int64."""
+    for begin in range(0, len(ids), _PART):
+        yield ids[begin : begin + _PART]
+
+
+def count_tokens(ids: np.ndarray, size: int) -> np.ndarray:
+    """How often each token occurs: int64, `(size,)`; forgotten ones are left out."""
+    counts = np.zeros(size, np.int64)
+    for part in id_parts(ids):
+        counts += np.bincount(part[part >= 0], minlength=size)
+    return counts
+
+
+def sign_texts(texts: Tokenized) -> np.ndarray:
+    """A number for each text, equal where the tokens are: uint64, `(num_texts,)`.
+
+    Two texts out of two million share one by accident with a probability of 1e-7.
+    Python's hashes differ from process to process, and so do these.
+    """
+    if texts.signatures is not None:
+        return texts.signatures
+    hashes = np.fromiter(map(hash, texts.tokens), np.int64).view(np.uint64)
+    starts = np.cumsum(texts.lengths) - texts.lengths
+    place = np.arange(len(texts.ids)) - np.repeat(starts, texts.lengths)
+    # Odd factors that differ by place, so that the order of tokens counts.
+    factors = np.full(texts.lengths.max(initial=1), 0x9E3779B97F4A7C15, np.uint64)
+    terms = hashes[texts.ids] * np.cumprod(factors)[place]
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms, dtype=np.uint64)])
+    return sums[starts + texts.lengths] - sums[starts]
 
 
 def tokenize(
@@ -147,7 +204,9 @@ def _tokenize_here(splitter: Splitter, texts: Sequence[str]) -> Tokenized:
 def _gather(
     number: Callable[[str], int], ids: list[np.ndarray], lengths: list[np.ndarray]
 ) -> Tokenized:
-    numbers: dict[str, int] = number.__self__  # type: ignore[attr-defined]
+    numbers: defaultdict[str, int] = number.__self__  # type: ignore[attr-defined]
+    # A cycle, which would keep a block's tokens beyond the block.
+    numbers.default_factory = None
     return Tokenized(
         list(numbers),
         np.concatenate([np.zeros(0, np.int32), *ids]),
@@ -207,5 +266,5 @@ def work() -> None:
     os.dup2(2, 1)  # what a function prints must not get among the answers
     state, split, texts = pickle.load(sys.stdin.buffer)
     splitter = Splitter(CharacterTable.from_state(state), pickle.loads(split))
-    pickle.dump(tuple(_tokenize_here(splitter, texts)), answers)
+    pickle.dump(tuple(_tokenize_here(splitter, texts)[:3]), answers)
     answers.close()

@@ -68,7 +68,9 @@ def tune(
 
     Args:
         estimator: A `TextClassifier` or `Forecaster`; it is not changed.
-        *data: What its `fit` takes: texts and labels, or a long frame.
+        *data: What its `fit` takes: texts and labels, or a long frame; or a
+            `pathlib.Path` of texts in files, of which the contents tell a search that
+            is resumed whether it is the same.
         space: `{argument: limits}`. A list holds values to choose from, a tuple
             `(low, high)` or `(low, high, "log")` is a range. None: size, layers, cell,
             dropouts, clipping, learning rate and batch size; for series lookback and

@@ -51,7 +51,7 @@ def test_probabilities_are_calibrated_and_answers_stay(calibrated, tmp_path):
     texts, labels = make_texts(60, seed=1)
     clf = calibrated
     assert clf.temperature_ < 1.0
-    raw = clf._raw_probabilities(texts).astype(float)
+    raw = clf._raw_probabilities(clf.preprocessor_.transform(texts)).astype(float)
     powers = raw ** (1 / clf.temperature_)
     expected = powers / powers.sum(axis=1, keepdims=True)
     found = clf.predict_proba(texts)
@@ -75,7 +75,8 @@ def test_without_calibration_the_network_speaks():
     assert clf.temperature_ == 1.0
     assert clf.validation_["ece"] == clf.validation_["ece_uncalibrated"]
     np.testing.assert_array_equal(
-        clf.predict_proba(texts), clf._raw_probabilities(texts)
+        clf.predict_proba(texts),
+        clf._raw_probabilities(clf.preprocessor_.transform(texts)),
     )
     # The smoothed loss is another; what is monitored and scored is not smoothed.
     history = clf.history_

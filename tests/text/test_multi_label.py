@@ -135,7 +135,7 @@ def test_sets_of_numbers_weights_and_given_validation():
     best = clf.history_["val_log_loss"].min()
     assert clf.validation_["log_loss"] == pytest.approx(best, rel=1e-4)
     shares = matrix(sets, clf.classes_).mean(axis=0)
-    np.testing.assert_allclose(clf._majority, shares)
+    np.testing.assert_allclose(clf._baselines.majority, shares)
 
 
 def test_the_linear_baseline_is_one_regression_per_label():

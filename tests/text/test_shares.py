@@ -5,16 +5,19 @@ import numpy as np
 import pytest
 
 from keras_seq import TextClassifier, build_text_classifier
+from keras_seq.text.batches import Buckets, pad_rows
+from keras_seq.text.preprocessing import TokenRows
 from keras_seq.text.shares import choose_shares
 
 pytestmark = pytest.mark.numeric
 
 
-def _batches(count):
+def _buckets(count):
+    """Two lengths, and batches that are not full."""
     random = np.random.default_rng(0)
-    tokens = random.integers(1, 20, size=(count, 6)).astype("int32")
-    for rows in np.array_split(np.arange(count), 3):
-        yield rows, {"tokens": tokens[rows], "length": np.full(len(rows), 6, "int32")}
+    lengths = random.choice([4, 6], count).astype("int32")
+    ids = random.integers(1, 20, lengths.sum(), "int32")
+    return Buckets(TokenRows(ids, lengths), [4, 6], batch_size=16)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
@@ -31,11 +34,12 @@ def test_the_least_log_loss_decides(multi_label):
     if multi_label:
         targets = random.integers(0, 2, (60, 3))
     weights = random.uniform(0.5, 2, 60)
-    found = choose_shares(model, _batches(60), targets, weights)
+    found = choose_shares(model, _buckets(60), targets, weights)
+    inputs = pad_rows(_buckets(60).rows, np.arange(60), 6, 60)
     losses = []
     for share in np.linspace(0.25, 0.75, 11):
         layer.shares.assign([share, 1 - share])
-        p = np.concatenate([np.asarray(model(x), "float64") for _, x in _batches(60)])
+        p = np.asarray(model(inputs), "float64")
         if multi_label:
             rows = -np.log(np.where(targets == 1, p, 1 - p)).mean(axis=1)
         else:

@@ -1,5 +1,8 @@
 """One small search per task, with real networks; the same code on every backend."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -145,3 +148,17 @@ def test_a_trial_is_scored_by_all_of_its_folds() -> None:
         for data, _ in forecaster.split_folds(2, _series())
     ]
     assert result.best_score_ == pytest.approx(np.mean(scores), rel=1e-6)
+
+
+@pytest.mark.slow
+def test_a_search_reads_texts_in_files(tmp_path: Path) -> None:
+    numbers = [f"{number // 6} {number % 6}" for number in range(30)]
+    texts = [f"{word} {number}" for number in numbers for word in ("good", "bad")]
+    frame = pd.DataFrame({"text": texts, "label": ["yes", "no"] * 30})
+    frame.to_csv(tmp_path / "texts.csv", index=False)
+    clf = TextClassifier(cell="rnn", units=2, embedding_dim=4, epochs=1, baseline=False)
+    options: Any = {"space": {"units": [2]}, "max_trials": 1, "folds": 2, "verbose": 0}
+    found = tune(clf, tmp_path / "texts.csv", executor=None, **options)
+    expected = tune(clf, texts, frame["label"].tolist(), executor=None, **options)
+    assert found.best_score_ == expected.best_score_
+    assert len(found.best_estimator_.predict(tmp_path / "texts.csv")) == 60

@@ -1,0 +1,93 @@
+"""The steps of a training: weights, ids and a report of the texts; the network."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_seq.text.corpus import Corpus
+from keras_seq.text.labels import weigh_classes
+from keras_seq.text.preprocessing import TextPreprocessor, TokenRows
+from keras_seq.text.report import TextReport, describe_texts
+from keras_seq.training.distribution import (
+    check_divisible,
+    distributed,
+    on_one_device,
+)
+from keras_seq.training.fit import Batches, FitResult, fit_model
+
+
+def weigh_by_class(
+    class_weight: str | Mapping[Any, float] | None,
+    classes: np.ndarray,
+    corpus: Corpus,
+    held: Corpus | None,
+) -> tuple[Corpus, Corpus | None]:
+    """Both with the class weights of the first.
+
+    Early stopping asks whether what is minimised still falls on new texts. Without the
+    weights it would prefer the epoch that has taken least notice of them.
+    """
+    if class_weight is None:
+        return corpus, held
+    by_class = weigh_classes(class_weight, corpus.targets, corpus.weights, classes)
+    return corpus.reweigh(by_class), held.reweigh(by_class) if held else None
+
+
+def prepare(
+    preprocessor: TextPreprocessor, corpus: Corpus, held: Corpus, classes: np.ndarray
+) -> tuple[TokenRows, TokenRows, TextReport]:
+    """Learns the vocabulary from one corpus, and it alone; each text is split once.
+
+    Args:
+        preprocessor: Not fitted yet.
+        corpus: To train on.
+        held: To validate on.
+        classes: Labels by class id.
+
+    Returns:
+        The ids of either, and what there is to say of both.
+    """
+    tokens = preprocessor.tokenize(corpus.texts)
+    preprocessor.learn(tokens)
+    held_tokens = preprocessor.tokenize(held.texts)
+    report = describe_texts(
+        preprocessor,
+        classes,
+        (corpus.texts, tokens, corpus.targets),
+        (held.texts, held_tokens, held.targets),
+    )
+    return preprocessor.encode(tokens), preprocessor.encode(held_tokens), report
+
+
+def train_network(
+    build: Callable[[], keras.Model],
+    training: Batches,
+    *,
+    distribution: str | None,
+    batch_size: int,
+    precision: str,
+    jit: bool | str,
+    **options: Any,
+) -> tuple[keras.Model, FitResult]:
+    """Builds a network on the devices that are to train it, and trains it.
+
+    Args:
+        build: Of the compiled network.
+        training: Batches.
+        distribution: Of `TextClassifier`.
+        batch_size: Which the devices share.
+        precision: That the network is built in.
+        jit: Whether XLA compiles its steps.
+        options: Of `fit_model`.
+
+    Returns:
+        The network on one device, and how training went.
+    """
+    with distributed(distribution, precision=precision, jit=jit) as count:
+        check_divisible(batch_size, count)
+        model = build()
+        # Unlike the loss, it is exact over batches that are not equally full.
+        result = fit_model(model, training, monitor="val_log_loss", **options)
+    return on_one_device(model, build, count), result
