@@ -67,9 +67,7 @@ class Buckets:
         """Batches that hold all rows."""
         return sum(-(-len(rows) // self.batch_size) for _, rows in self.members)
 
-    def plan(
-        self, random: np.random.Generator | None = None
-    ) -> list[tuple[Any, ...]]:
+    def plan(self, random: np.random.Generator | None = None) -> list[tuple[Any, ...]]:
         """Width and rows of every batch; in random order if a generator is given."""
         batches = []
         for width, rows in self.members:

@@ -24,13 +24,21 @@ from keras_seq.text.batches import (
 )
 from keras_seq.text.builder import build_text_classifier
 from keras_seq.text.calibration import apply_temperature, fit_temperature
+from keras_seq.text.chunks import CHUNK_LOSSES, ChunkedBuckets
 from keras_seq.text.corpus import (
     Corpus,
     split_stratified,
     stratified_folds,
     take_texts,
 )
-from keras_seq.text.fitting import prepare, train_network, weigh_by_class
+from keras_seq.text.embeddings import read_embeddings
+from keras_seq.text.fitting import (
+    Origin,
+    prepare,
+    start_network,
+    train_network,
+    weigh_by_class,
+)
 from keras_seq.text.inputs import (
     Texts,
     are_files,
@@ -48,6 +56,11 @@ from keras_seq.text.labels import (
 )
 from keras_seq.text.normalization import Split
 from keras_seq.text.preprocessing import TextPreprocessor, TokenRows
+from keras_seq.text.pretraining import (
+    LANGUAGE_RATE,
+    check_pretrainable,
+    train_language_model,
+)
 from keras_seq.text.report import TextReport
 from keras_seq.text.scores import score_probabilities, verdict
 from keras_seq.text.shares import choose_shares, has_heads
@@ -57,8 +70,9 @@ from keras_seq.text.texts import check_weights
 from keras_seq.text.thresholds import choose_thresholds, decide
 from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.estimator import SequenceEstimator
-from keras_seq.training.fit import FitResult
-from keras_seq.training.runtime import resolve_precision
+from keras_seq.training.fit import FitResult, fit_model
+from keras_seq.training.optimizer import resolve_clipping
+from keras_seq.training.runtime import derive_seed, resolve_precision
 
 # Constructor arguments that the builder and the preprocessor take under their names.
 _BUILDER_ARGS = (
@@ -66,10 +80,10 @@ _BUILDER_ARGS = (
     "units",
     "num_layers",
     "bidirectional",
-    "embedding_dim",
     "pooling",
     "dropout",
     "embedding_dropout",
+    "word_dropout",
     "recurrent_dropout",
     "normalization",
     "residual",
@@ -78,7 +92,6 @@ _BUILDER_ARGS = (
     "num_heads",
     "conv_filters",
     "conv_width",
-    "ngrams",
     "ngram_dim",
     "ngram_buckets",
     "ngram_dropout",
@@ -86,14 +99,30 @@ _BUILDER_ARGS = (
     "label_smoothing",
     "auxiliary",
     "auxiliary_weight",
+    "stateful",
     "learning_rate",
     "global_clipnorm",
     "clipnorm",
     "clipvalue",
+    "ema",
     "jit",
     "seed",
 )
 _PREPROCESSOR_ARGS = ("max_tokens", "split", "max_length", "truncation", "min_count")
+# What a network and the one it was pretrained as have in common.
+_SHARED_ARGS = (
+    "cell",
+    "units",
+    "num_layers",
+    "residual",
+    "normalization",
+    "activation",
+    "forget_bias",
+    "num_heads",
+    "conv_filters",
+    "conv_width",
+)
+_EMBEDDING_DIM = 128
 
 
 class TextClassifier(SequenceEstimator):
@@ -103,13 +132,17 @@ class TextClassifier(SequenceEstimator):
         cell: `"rnn"`, `"lstm"`, `"gru"`, or `"transformer"` to compare with.
         units: Hidden size of each direction, or one per layer.
         num_layers: Layers of the encoder.
-        bidirectional: Whether each layer also reads backward; `"auto"` is True.
-        embedding_dim: Size of a token's vector.
+        bidirectional: Whether each layer also reads backward; `"auto"` is True, and
+            False if `stateful`.
+        embedding_dim: Size of a token's vector; `"auto"`: 128, or that of `embeddings`.
+        embeddings: File of word vectors to start from: `.vec` or `.txt` (fastText,
+            word2vec, GloVe), or `.npy` with its words beside it in a `.vocab` file.
         pooling: `"max"`, `"mean"`, `"last"`, `"concat"` of the three, or `"attention"`.
         dropout: Rate on embeddings, between layers and before the output. On the
             validation parts of SST-2 and SUBJ 0.5 did better than 0.3, on those of
             SMS spam and of Chinese reviews equally well.
         embedding_dropout: Rate on embeddings alone; None: as `dropout`.
+        word_dropout: Share of the tokens whose embeddings are left out in training.
         recurrent_dropout: Rate on the recurrent state.
         normalization: Of each recurrent layer's outputs: `"layer"`, `"batch"` or None.
         residual: Whether each recurrent layer after the first adds its inputs.
@@ -120,7 +153,8 @@ class TextClassifier(SequenceEstimator):
         conv_width: Steps the convolution sees.
         ngrams: Longest run of tokens in a bag of their vectors beside the recurrence,
             with a softmax of its own; the answer is the mean of the two, weighted as
-            is best on validation. 0: no bag.
+            is best on validation. The bag starts from naive Bayes. 0: no bag;
+            `"auto"`: 2, and 0 if `stateful`.
         ngram_dim: Size of the vectors in the bag.
         ngram_buckets: Number of vectors that all runs of one length share.
         ngram_dropout: Share of tokens and runs that the bag leaves out in training.
@@ -131,18 +165,26 @@ class TextClassifier(SequenceEstimator):
             no score knows of it.
         auxiliary: `"next_step"` trains to predict the next token as well.
         auxiliary_weight: Of that loss beside the main one.
+        stateful: Whether texts are read in chunks with the state carried from one to
+            the next (truncated backpropagation through time): memory is that of a
+            chunk, however long a text is.
+        chunk_length: Tokens of a chunk.
+        chunk_loss: `"last"`: the loss is that at the last chunk of each text;
+            `"every"`: the mean of those at all of its chunks.
         learning_rate: Of Adam.
         global_clipnorm: Limit of the gradient's norm; `"auto"` is 1.0 if no other
             clip is given. The three exclude each other.
         clipnorm: Limit of the norm of each variable's gradient.
         clipvalue: Limit of each element of the gradient.
+        ema: Momentum of a moving average of the weights, such as 0.99, which is what is
+            validated and kept; None: the weights themselves are.
         max_tokens: Largest vocabulary, padding and unknown included.
         split: `"auto"`: words of spaced scripts, single characters of Chinese,
             Japanese, Korean and other unspaced ones, punctuation by itself;
             `"whitespace"`; `"character"`; or a function from a normalised text to its
             tokens, such as `jieba.lcut`. A function is not saved: `load` takes it.
         max_length: Longest text in tokens; `"auto"`: longer than 99.5 % of the
-            training texts, at most 512.
+            training texts, at most 512; if `stateful`, texts stay whole.
         truncation: What of a longer text is kept: `"head"`, `"tail"`, `"head_tail"`.
         min_count: Least number of occurrences of a token in the vocabulary; `"auto"`.
         epochs: Upper limit of passes over the training texts; small sets of long texts
@@ -155,6 +197,8 @@ class TextClassifier(SequenceEstimator):
             Training, early stopping and the TF-IDF baseline know of it; the scores
             count every text alike. Not with `multi_label`, where thresholds do it.
         validation_split: Share of the texts held back, stratified by label.
+        warm_start: Whether `fit` goes on from the weights, the vocabulary and the
+            classes of the `fit` before it.
         refit_full: Whether to train again on everything, for as many epochs as were
             best on validation.
         calibration: `"temperature"`: probabilities are p^(1/T), made to sum to one,
@@ -205,10 +249,12 @@ class TextClassifier(SequenceEstimator):
         units: int | Sequence[int] = 64,
         num_layers: int = 1,
         bidirectional: bool | str = "auto",
-        embedding_dim: int = 128,
+        embedding_dim: int | str = "auto",
+        embeddings: str | PathLike[str] | None = None,
         pooling: str = "max",
         dropout: float = 0.5,
         embedding_dropout: float | None = None,
+        word_dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         normalization: str | None = None,
         residual: bool = False,
@@ -217,7 +263,7 @@ class TextClassifier(SequenceEstimator):
         num_heads: int | str = "auto",
         conv_filters: int | None = None,
         conv_width: int = 3,
-        ngrams: int = 2,
+        ngrams: int | str = "auto",
         ngram_dim: int = 32,
         ngram_buckets: int = MOST_BUCKETS,
         ngram_dropout: float = 0.3,
@@ -225,10 +271,14 @@ class TextClassifier(SequenceEstimator):
         label_smoothing: float = 0.0,
         auxiliary: str | None = None,
         auxiliary_weight: float = 0.1,
+        stateful: bool = False,
+        chunk_length: int = 256,
+        chunk_loss: str = "last",
         learning_rate: float = 1e-3,
         global_clipnorm: float | str | None = "auto",
         clipnorm: float | None = None,
         clipvalue: float | None = None,
+        ema: float | None = None,
         max_tokens: int = 20_000,
         split: Split = "auto",
         max_length: int | str = "auto",
@@ -239,6 +289,7 @@ class TextClassifier(SequenceEstimator):
         patience: int = 2,
         class_weight: str | Mapping[Any, float] | None = None,
         validation_split: float = 0.1,
+        warm_start: bool = False,
         refit_full: bool = True,
         calibration: str | None = "temperature",
         baseline: bool = True,
@@ -252,9 +303,11 @@ class TextClassifier(SequenceEstimator):
         self.num_layers = num_layers
         self.bidirectional = bidirectional
         self.embedding_dim = embedding_dim
+        self.embeddings = embeddings
         self.pooling = pooling
         self.dropout = dropout
         self.embedding_dropout = embedding_dropout
+        self.word_dropout = word_dropout
         self.recurrent_dropout = recurrent_dropout
         self.normalization = normalization
         self.residual = residual
@@ -271,10 +324,14 @@ class TextClassifier(SequenceEstimator):
         self.label_smoothing = label_smoothing
         self.auxiliary = auxiliary
         self.auxiliary_weight = auxiliary_weight
+        self.stateful = stateful
+        self.chunk_length = chunk_length
+        self.chunk_loss = chunk_loss
         self.learning_rate = learning_rate
         self.global_clipnorm = global_clipnorm
         self.clipnorm = clipnorm
         self.clipvalue = clipvalue
+        self.ema = ema
         self.max_tokens = max_tokens
         self.split = split
         self.max_length = max_length
@@ -285,6 +342,7 @@ class TextClassifier(SequenceEstimator):
         self.patience = patience
         self.class_weight = class_weight
         self.validation_split = validation_split
+        self.warm_start = warm_start
         self.refit_full = refit_full
         self.calibration = calibration
         self.baseline = baseline
@@ -351,44 +409,62 @@ class TextClassifier(SequenceEstimator):
                 another fit.
         """
         self._check_arguments()
-        self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half done
         columns = Columns(text_col, label_col, label_sep, on_bad_rows)
         strings, values = check_input(
             texts, labels, columns=columns, multi_label=self.multi_label
         )
         weights = check_weights(sample_weight, len(strings))
-        learn = learn_listed_classes if self.multi_label else learn_classes
-        self.classes_ = learn(values)
-        check_class_weight(self.class_weight, self.classes_)
-        corpus = Corpus(strings, self._encode(values), weights)
-        self._baselines = Baselines(majority(corpus.targets, weights))
-        self.validation_: dict[str, Any] = {}
-        training, held = self._hold_out(corpus, validation_data, columns)
-        # As it was given, but for files, of which the contents count.
-        data = (
-            strings if isinstance(strings, StreamedTexts) else texts,
-            labels,
-            held.texts if are_files(validation_data) else validation_data,
-            sample_weight,
-        )
-        kept = Checkpoint.open(checkpoint, self, data)
-        manner: dict[str, Any] = {
-            "callbacks": callbacks,
-            "verbose": verbose,
-            "checkpoint": kept,
-        }
-        given = validation_data is not None
-        shares = self._learn(training, held, given, **manner)
-        if self.refit_full and not given:
-            del self.model_  # as above
-            self.preprocessor_ = self._make_preprocessor()
-            rows = self.preprocessor_.fit_transform(corpus.texts)
-            self._train(corpus, rows, epochs=self.best_epoch_, title="refit", **manner)
-            if shares is not None:
-                self.model_.get_layer("probabilities").shares.assign(shares)
+        # A fit that fails leaves nothing half done, and what it went on from as it was.
+        before = dict(self.__dict__)
+        warm = self.warm_start and hasattr(self, "model_")
+        try:
+            if not warm:
+                learn = learn_listed_classes if self.multi_label else learn_classes
+                self.classes_ = learn(values)
+            self._begin(warm)
+            corpus = Corpus(strings, self._encode(values), weights)
+            self._baselines = Baselines(majority(corpus.targets, weights))
+            self.validation_: dict[str, Any] = {}
+            training, held = self._hold_out(corpus, validation_data, columns)
+            # As it was given, but for files, of which the contents count.
+            data = (
+                strings if isinstance(strings, StreamedTexts) else texts,
+                labels,
+                held.texts if are_files(validation_data) else validation_data,
+                sample_weight,
+                self._origin,
+            )
+            kept = Checkpoint.open(checkpoint, self, data)
+            manner: dict[str, Any] = {
+                "callbacks": callbacks,
+                "verbose": verbose,
+                "checkpoint": kept,
+            }
+            given = validation_data is not None
+            shares = self._learn(training, held, given, **manner)
+            if self.refit_full and not given:
+                del self.model_
+                self._refit(corpus, shares, **manner)
+        except BaseException:
+            self.__dict__.pop("model_", None)
+            if warm:
+                self.__dict__.update(before)
+            raise
         if kept:
             kept.end()
         return self
+
+    def _begin(self, warm: bool) -> None:
+        """Settles what the network starts from, and forgets the one there is."""
+        check_class_weight(self.class_weight, self.classes_)
+        self._origin = Origin()
+        if warm:
+            self._origin = Origin(self.vocabulary_, weights=self.model_.get_weights())
+        elif hasattr(self, "pretrained_"):
+            learned = self.pretrained_
+            learned.check(self._language_arguments(learned.embedding.shape[1]))
+            self._origin = Origin(learned.vocabulary, pretrained=learned)
+        self.__dict__.pop("model_", None)
 
     def _check_arguments(self) -> None:
         check_integer("epochs", self.epochs, 1)
@@ -396,7 +472,20 @@ class TextClassifier(SequenceEstimator):
         check_integer("patience", self.patience, 1)
         check_integer("seed", self.seed, 0)
         check_number("validation_split", self.validation_split, above=0, below=1)
+        check_choice("warm_start", self.warm_start, (True, False))
         check_choice("refit_full", self.refit_full, (True, False))
+        check_choice("stateful", self.stateful, (True, False))
+        check_integer("chunk_length", self.chunk_length, 1)
+        check_choice("chunk_loss", self.chunk_loss, CHUNK_LOSSES)
+        if self.stateful and self.distribution is not None:
+            raise ValueError(
+                "`distribution` must be None with `stateful`: a text's chunks follow "
+                f"each other on one device. Received: {self.distribution!r}"
+            )
+        if self.ngrams != "auto":
+            check_integer("ngrams", self.ngrams, 0)
+        if self.embedding_dim != "auto":
+            check_integer("embedding_dim", self.embedding_dim, 1)
         check_choice("multi_label", self.multi_label, (True, False))
         if self.multi_label and self.class_weight is not None:
             raise ValueError(
@@ -444,8 +533,9 @@ class TextClassifier(SequenceEstimator):
             Shares of the network's heads; None: there is one.
         """
         self.preprocessor_ = self._make_preprocessor()
+        vocabulary = self._origin.vocabulary
         rows, held_rows, self.report_ = prepare(
-            self.preprocessor_, training, held, self.classes_
+            self.preprocessor_, training, held, self.classes_, vocabulary
         )
         if manner["verbose"]:
             print(self.report_.summary())
@@ -459,6 +549,15 @@ class TextClassifier(SequenceEstimator):
         if manner["verbose"]:
             print(f"validation: {verdict(self.validation_)}")
         return shares
+
+    def _refit(self, corpus: Corpus, shares: np.ndarray | None, **manner: Any) -> None:
+        """Trains on everything, for as long as was best on validation."""
+        self.preprocessor_ = self._make_preprocessor()
+        vocabulary = self._origin.vocabulary
+        rows = self.preprocessor_.fit_transform(corpus.texts, vocabulary)
+        self._train(corpus, rows, epochs=self.best_epoch_, title="refit", **manner)
+        if shares is not None:
+            self.model_.get_layer("probabilities").shares.assign(shares)
 
     def _train(
         self,
@@ -476,15 +575,12 @@ class TextClassifier(SequenceEstimator):
         if held is not None and held_rows is not None:
             shown = self._buckets(held_rows)
             validation = validation_batches(shown, held.targets, held.weights)
-        buckets = self._buckets(rows)
-        self._builder_args = {
-            **{name: getattr(self, name) for name in _BUILDER_ARGS},
-            "precision": resolve_precision(self.precision),
-            "num_classes": len(self.classes_),
-            "max_tokens": len(self.preprocessor_.vocabulary_),
-        }
+        buckets = self._buckets(rows, loss=self.chunk_loss)
+        vectors = self._read_embeddings(self.preprocessor_)
+        self._builder_args = self._resolve_arguments(vectors)
         self.model_, result = train_network(
             lambda: self._build_model(**self._builder_args),
+            lambda model: start_network(model, rows, corpus, vectors, self._origin),
             training_batches(buckets, corpus.targets, corpus.weights, self.seed),
             validation=validation,
             distribution=self.distribution,
@@ -499,6 +595,46 @@ class TextClassifier(SequenceEstimator):
             linear = fit_linear(corpus, self.preprocessor_, self.seed)
             self._baselines.linear = linear
         return result
+
+    def _resolve_arguments(self, vectors: np.ndarray | None) -> dict[str, Any]:
+        """What the builder is called with."""
+        ngrams = self.ngrams
+        if ngrams == "auto":
+            ngrams = 0 if self.stateful else 2
+        carried = {"batch_size": self.batch_size, "reset_input": True}
+        return {
+            **{name: getattr(self, name) for name in _BUILDER_ARGS},
+            "embedding_dim": self._embedding_dim(vectors),
+            "ngrams": ngrams,
+            "precision": resolve_precision(self.precision),
+            "num_classes": len(self.classes_),
+            "max_tokens": len(self.preprocessor_.vocabulary_),
+            **(carried if self.stateful else {}),
+        }
+
+    def _read_embeddings(self, preprocessor: TextPreprocessor) -> np.ndarray | None:
+        if self.embeddings is None:
+            return None
+        vectors, _ = read_embeddings(
+            self.embeddings,
+            preprocessor.vocabulary_,
+            preprocessor.normalize,
+            self.seed,
+        )
+        return vectors
+
+    def _embedding_dim(self, vectors: np.ndarray | None) -> Any:
+        if vectors is None:
+            return (
+                _EMBEDDING_DIM if self.embedding_dim == "auto" else self.embedding_dim
+            )
+        size = vectors.shape[1]
+        if self.embedding_dim not in ("auto", size):
+            raise ValueError(
+                f"`embedding_dim` must be 'auto' or {size}, that of `embeddings`. "
+                f"Received: embedding_dim={self.embedding_dim!r}"
+            )
+        return size
 
     def _weigh_heads(self, held: Corpus, rows: TokenRows) -> np.ndarray | None:
         """Lets the head have more to say that does better on validation."""
@@ -532,16 +668,166 @@ class TextClassifier(SequenceEstimator):
         return {**scores, "ece_uncalibrated": uncalibrated["ece"]}
 
     def _make_preprocessor(self) -> TextPreprocessor:
-        return TextPreprocessor(
-            **{name: getattr(self, name) for name in _PREPROCESSOR_ARGS}
-        )
+        arguments = {name: getattr(self, name) for name in _PREPROCESSOR_ARGS}
+        if self.stateful and self.max_length == "auto":
+            arguments["max_length"] = None
+        return TextPreprocessor(**arguments)
 
     def _build_model(self, **arguments: Any) -> keras.Model:
         return build_text_classifier(**arguments)
 
-    def _buckets(self, rows: TokenRows, batch_size: int | None = None) -> Buckets:
+    def _buckets(
+        self, rows: TokenRows, batch_size: int | None = None, loss: str = "last"
+    ) -> Buckets:
         lengths = self.preprocessor_.bucket_lengths_
+        if self.stateful:  # it has as many states
+            return ChunkedBuckets(
+                rows, lengths, self.batch_size, self.chunk_length, loss
+            )
         return Buckets(rows, lengths, batch_size or self.batch_size)
+
+    def pretrain(
+        self,
+        texts: Texts,
+        *,
+        epochs: int = 10,
+        patience: int = 1,
+        learning_rate: float = LANGUAGE_RATE,
+        verbose: int | str = "auto",
+        text_col: str = "text",
+        on_bad_rows: str = "error",
+    ) -> Self:
+        """Learns from texts without labels, before `fit`, which starts from there.
+
+        Embedding and recurrence learn to predict each next token, and reading backward
+        each previous one (Dai & Le 2015). Their vocabulary is the one `fit` keeps. The
+        texts may be those of `fit`, without their labels.
+
+        Args:
+            texts: As `fit` takes them, with or without labels.
+            epochs: Upper limit of passes.
+            patience: Epochs without improvement, on a twentieth of the texts that is
+                held back, before it stops.
+            learning_rate: Of Adam.
+            verbose: 0 is silent; otherwise progress with the time left is shown.
+            text_col: Column of tables with the texts.
+            on_bad_rows: As in `fit`.
+
+        Returns:
+            The classifier. Its `pretrained_.history` has a row for each epoch.
+
+        Raises:
+            TypeError, ValueError: If the input breaks a rule, or the network is one
+                that would see the tokens it is to predict.
+        """
+        self._check_arguments()
+        check_integer("epochs", epochs, 1)
+        check_integer("patience", patience, 1)
+        check_number("learning_rate", learning_rate, above=0)
+        strings = check_unlabelled(texts, Columns(text_col, on_bad_rows=on_bad_rows))
+        preprocessor = self._make_preprocessor()
+        tokens = preprocessor.tokenize(strings)
+        vectors = self._read_embeddings(preprocessor.learn(tokens))
+        arguments = self._language_arguments(self._embedding_dim(vectors))
+        check_pretrainable(arguments)
+        self.pretrained_ = train_language_model(
+            preprocessor.encode(tokens, whole=True),
+            preprocessor.vocabulary_,
+            arguments,
+            vectors=vectors,
+            compiling={
+                "learning_rate": learning_rate,
+                "clipping": resolve_clipping(
+                    self.global_clipnorm, self.clipnorm, self.clipvalue
+                ),
+                "precision": resolve_precision(self.precision),
+                "jit": self.jit,
+            },
+            batch_size=self.batch_size,
+            epochs=epochs,
+            patience=patience,
+            seed=self.seed,
+            verbose=verbose,
+        )
+        return self
+
+    def _language_arguments(self, embedding_dim: int) -> dict[str, Any]:
+        """What networks that share weights have in common."""
+        both_ways = self.bidirectional
+        if both_ways == "auto":
+            both_ways = not self.stateful
+        return {
+            **{name: getattr(self, name) for name in _SHARED_ARGS},
+            "bidirectional": bool(both_ways),
+            "embedding_dim": embedding_dim,
+        }
+
+    def partial_fit(
+        self,
+        texts: Texts,
+        labels: Sequence[Any] | None = None,
+        sample_weight: Sequence[float] | None = None,
+        *,
+        epochs: int = 1,
+        verbose: int | str = 0,
+        text_col: str = "text",
+        label_col: str = "label",
+        label_sep: str | None = None,
+        on_bad_rows: str = "error",
+    ) -> Self:
+        """Trains a fitted classifier on with new texts.
+
+        Vocabulary, classes, calibration and thresholds stay what they are; nothing is
+        held back. The optimiser goes on where it was, and begins anew after `load`.
+
+        Args:
+            texts: As in `fit`, and so the others.
+            labels: Each among `classes_`.
+            sample_weight: Weight of each text in the loss.
+            epochs: Passes over the texts.
+            verbose: 0 is silent.
+            text_col: Column of tables with the texts.
+            label_col: Column of tables with the labels.
+            label_sep: What stands between labels in a cell of CSV.
+            on_bad_rows: As in `fit`.
+
+        Raises:
+            NotFittedError: Before `fit` or `load`.
+            TypeError, ValueError: If the input breaks a rule.
+            FloatingPointError: If the loss is lost; the weights are as before.
+        """
+        self._check_fitted()
+        self._check_arguments()
+        check_integer("epochs", epochs, 1)
+        strings, values = check_input(
+            texts,
+            labels,
+            columns=Columns(text_col, label_col, label_sep, on_bad_rows),
+            classes=self.classes_,
+            multi_label=self.multi_label,
+        )
+        weights = check_weights(sample_weight, len(strings))
+        corpus = Corpus(strings, self._encode(values), weights)
+        corpus, _ = weigh_by_class(self.class_weight, self.classes_, corpus, None)
+        rows = self.preprocessor_.transform(strings)
+        buckets = self._buckets(rows, loss=self.chunk_loss)
+        before = self.model_.get_weights()
+        seed = derive_seed(self.seed, "partial", len(self.history_))
+        try:
+            result = fit_model(
+                self.model_,
+                training_batches(buckets, corpus.targets, corpus.weights, seed),
+                epochs=epochs,
+                seed=seed,
+                verbose=verbose,
+                title="partial fit",
+            )
+        except BaseException:
+            self.model_.set_weights(before)
+            raise
+        new = result.history.assign(epoch=result.history["epoch"] + len(self.history_))
+        self.history_ = pd.concat([self.history_, new], ignore_index=True)
+        return self
 
     def predict_proba(
         self, texts: Texts, *, text_col: str = "text", on_bad_rows: str = "error"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-
 SUFFIXES = (".vec", ".txt", ".npy")
 # Files of words beside an array, in the order they are looked for.
 _WORD_SUFFIXES = (".vocab", ".words", ".txt")

@@ -58,7 +58,7 @@ class TextPreprocessor:
         split: `"auto"`, `"whitespace"`, `"character"`, or a function from a normalised
             text to its tokens (see `Splitter`).
         max_length: Longest text in tokens; `"auto"`: longer than 99.5 % of the
-            training texts, at most 512.
+            training texts, at most 512; None: texts stay whole.
         truncation: What of a longer text is kept: its `"head"`, `"tail"`, or half of
             each, `"head_tail"`.
         min_count: Least number of occurrences of a token; `"auto"`: 2 if there are
@@ -66,13 +66,13 @@ class TextPreprocessor:
 
     Attributes:
         vocabulary_: Tokens by id.
-        max_length_: Longest row, in tokens.
+        max_length_: Longest row, in tokens; None: any.
         bucket_lengths_: Up to eight lengths to pad batches to, increasing; the last
-            is `max_length_`.
+            is `max_length_`, or the longest training text.
     """
 
     vocabulary_: list[str]
-    max_length_: int
+    max_length_: int | None
     bucket_lengths_: list[int]
 
     def __init__(
@@ -80,7 +80,7 @@ class TextPreprocessor:
         *,
         max_tokens: int = 20_000,
         split: Split = "auto",
-        max_length: int | str = "auto",
+        max_length: int | str | None = "auto",
         truncation: str = "head",
         min_count: int | str = "auto",
     ):
@@ -88,7 +88,7 @@ class TextPreprocessor:
         if not callable(split):
             check_choice("split", split, SPLITS)
         check_choice("truncation", truncation, TRUNCATIONS)
-        if max_length != "auto":
+        if max_length not in ("auto", None):
             check_integer("max_length", max_length, 1)
         if min_count != "auto":
             check_integer("min_count", min_count, 1)
@@ -103,11 +103,13 @@ class TextPreprocessor:
         self._use(unicode_table())
         return self.learn(self.tokenize(texts))
 
-    def fit_transform(self, texts: Iterable[str]) -> TokenRows:
-        """`fit` and `transform`, splitting each text once."""
+    def fit_transform(
+        self, texts: Iterable[str], vocabulary: list[str] | None = None
+    ) -> TokenRows:
+        """`fit` and `transform`, splitting each text once; see `learn`."""
         self._use(unicode_table())
         tokens = self.tokenize(texts)
-        return self.learn(tokens).encode(tokens)
+        return self.learn(tokens, vocabulary).encode(tokens)
 
     def tokenize(self, texts: Iterable[str]) -> Tokenized:
         """Splits texts into tokens, none left out; large inputs by several processes.
@@ -125,12 +127,29 @@ class TextPreprocessor:
             return tokenize_blocks(self._splitter, texts.blocks(), most)
         return tokenize(self._splitter, list(texts))
 
-    def learn(self, texts: Tokenized) -> Self:
+    def learn(self, texts: Tokenized, vocabulary: list[str] | None = None) -> Self:
         """Learns vocabulary and lengths from what `tokenize` made of training texts.
+
+        Args:
+            texts: Training texts.
+            vocabulary: Tokens by id, if they are known; lengths alone are learned.
 
         Raises:
             ValueError: If a function given as `split` made tokens with line breaks.
         """
+        self._learn_vocabulary(vocabulary or self._choose_vocabulary(texts))
+        lengths = texts.lengths
+        if self.max_length == "auto":
+            longest = int(np.ceil(np.quantile(lengths, 0.995)))
+            self.max_length_ = min(max(longest, 1), LONGEST_AUTO)
+        else:
+            given = self.max_length
+            self.max_length_ = None if given is None else int(given)
+        longest = self.max_length_ or max(int(lengths.max(initial=0)), 1)
+        self.bucket_lengths_ = choose_buckets(lengths, longest)
+        return self
+
+    def _choose_vocabulary(self, texts: Tokenized) -> list[str]:
         least = self.min_count
         if least == "auto":
             least = 2 if len(texts.ids) >= LARGE_CORPUS else 1
@@ -148,14 +167,11 @@ class TextPreprocessor:
                 "`split` must return tokens without line breaks. "
                 f"Received: {broken[:5]}"
             )
-        self._learn_vocabulary([PADDING, UNKNOWN, *words])
-        if self.max_length == "auto":
-            longest = int(np.ceil(np.quantile(texts.lengths, 0.995)))
-            self.max_length_ = min(max(longest, 1), LONGEST_AUTO)
-        else:
-            self.max_length_ = int(self.max_length)
-        self.bucket_lengths_ = choose_buckets(texts.lengths, self.max_length_)
-        return self
+        return [PADDING, UNKNOWN, *words]
+
+    def normalize(self, texts: list[str]) -> list[str]:
+        """Texts as they are before they are split."""
+        return self._splitter.normalize(texts)
 
     def tokens(self, text: str) -> list[str]:
         """Splits one text into tokens, none left out."""
@@ -166,14 +182,20 @@ class TextPreprocessor:
         if isinstance(texts, StreamedTexts):
             return self._spool(map(self.transform, texts.blocks()))
         ids, lengths = look_up(self._splitter, list(texts), self._ids, unknown=1)
-        return self._truncate(ids, lengths)
+        return self._truncate(ids, lengths, self.max_length_)
 
-    def encode(self, texts: Tokenized) -> TokenRows:
-        """Turns what `tokenize` made of texts into rows of ids, as `transform`."""
+    def encode(self, texts: Tokenized, whole: bool = False) -> TokenRows:
+        """Turns what `tokenize` made of texts into rows of ids, as `transform`.
+
+        Args:
+            texts: Any.
+            whole: Whether they are not truncated.
+        """
         get = self._ids.get
         # One more at the end, for the id -1 of forgotten tokens.
         known = np.array([*(get(token, 1) for token in texts.tokens), 1], np.int32)
-        rows = (self._truncate(known[p.ids], p.lengths) for p in texts.parts())
+        longest = None if whole else self.max_length_
+        rows = (self._truncate(known[p.ids], p.lengths, longest) for p in texts.parts())
         return self._spool(rows) if texts.in_file else next(rows)
 
     def _spool(self, parts: Iterable[TokenRows]) -> TokenRows:
@@ -187,9 +209,10 @@ class TextPreprocessor:
             # Batches look at it often, and `np.memmap` makes each look slow.
             return TokenRows(np.asarray(file.map()), np.concatenate(lengths))
 
-    def _truncate(self, ids: np.ndarray, lengths: np.ndarray) -> TokenRows:
-        longest = self.max_length_
-        if lengths.max(initial=0) > longest:
+    def _truncate(
+        self, ids: np.ndarray, lengths: np.ndarray, longest: int | None
+    ) -> TokenRows:
+        if longest is not None and lengths.max(initial=0) > longest:
             starts = np.cumsum(lengths) - lengths
             place = np.arange(len(ids)) - np.repeat(starts, lengths)
             head = {"head": longest, "tail": 0}.get(self.truncation, (longest + 1) // 2)

@@ -6,20 +6,21 @@ Reference:
     direction); Jean et al., 2015 (the sampled softmax).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
+import pandas as pd
 
 from keras_seq.layers.encoder import encode, make_encoder
 from keras_seq.layers.next_step import NextTokenLoss, TokenSampler
 from keras_seq.layers.padding import reverse_valid_steps
 from keras_seq.text.batches import Buckets
 from keras_seq.text.preprocessing import TokenRows, choose_buckets
-from keras_seq.training.fit import Batches
-from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
+from keras_seq.training.fit import Batches, fit_model
+from keras_seq.training.optimizer import RecordingAdam
 from keras_seq.training.runtime import derive_seed, dtype_policy, resolve_jit, seeded
 
 Tensor = Any
@@ -29,24 +30,24 @@ PIECE = 128
 # Of embeddings and outputs. The classifier's own, chosen for few labelled texts, would
 # slow down a task that has a label at every token.
 _DROPOUT = 0.1
+LANGUAGE_RATE = 3e-3
 _SAMPLES = 512
 _HELD = 0.05
 
 
-def check_pretrainable(
-    *, cell: str, bidirectional: bool, conv_filters: int | None
-) -> None:
+def check_pretrainable(arguments: Mapping[str, Any]) -> None:
     """Raises for networks whose parts would see the token they are to predict."""
+    cell, conv_filters = arguments["cell"], arguments["conv_filters"]
     if cell == "transformer":
         raise ValueError(
-            f"`pretrain` needs a recurrent `cell`: 'rnn', 'lstm' or 'gru'. "
+            "`pretrain` needs a recurrent `cell`: 'rnn', 'lstm' or 'gru'. "
             f"Received: {cell=}"
         )
-    if conv_filters is not None and bidirectional:
+    if conv_filters is not None and arguments["bidirectional"]:
         raise ValueError(
             "`pretrain` needs conv_filters=None or bidirectional=False: a convolution "
             "shows either direction what the other one is to predict. "
-            f"Received: {conv_filters=}, {bidirectional=}"
+            f"Received: {conv_filters=}, bidirectional=True"
         )
 
 
@@ -65,13 +66,11 @@ def build_language_model(
     num_heads: int | str,
     conv_filters: int | None,
     conv_width: int,
-    learning_rate: float,
-    global_clipnorm: float | str | None,
-    clipnorm: float | None,
-    clipvalue: float | None,
-    precision: str | None,
-    jit: bool | str,
-    seed: int,
+    learning_rate: float = LANGUAGE_RATE,
+    clipping: Mapping[str, float] | None = None,
+    precision: str | None = None,
+    jit: bool | str = "auto",
+    seed: int = 0,
 ) -> keras.Model:
     """Builds a network that predicts each next token, or each next and previous one.
 
@@ -145,10 +144,8 @@ def build_language_model(
         model = keras.Model(
             {"tokens": tokens, "length": length}, outputs, name="language_model"
         )
-    clipping = resolve_clipping(global_clipnorm, clipnorm, clipvalue)
-    model.compile(
-        RecordingAdam(learning_rate, **clipping), jit_compile=resolve_jit(jit)
-    )
+    optimizer = RecordingAdam(learning_rate, **(clipping or {}))
+    model.compile(optimizer, jit_compile=resolve_jit(jit))
     return model
 
 
@@ -166,30 +163,56 @@ class Pretrained:
 
     Attributes:
         vocabulary: Tokens by id.
+        arguments: Those of the network that its classifiers share.
         embedding: `(len(vocabulary), embedding_dim)`.
-        encoders: Weights of each direction's encoder.
+        encoders: Weights of each direction's layers, layer by layer.
         front: Weights of the convolution, if there is one.
         history: One row per epoch.
     """
 
     vocabulary: list[str]
+    arguments: dict[str, Any]
     embedding: np.ndarray
-    encoders: list[list[np.ndarray]]
+    encoders: list[list[list[np.ndarray]]]
     front: list[np.ndarray]
-    history: Any
+    history: pd.DataFrame
 
     @classmethod
-    def of(cls, model: keras.Model, vocabulary: list[str], history: Any) -> "Pretrained":
+    def of(
+        cls,
+        model: keras.Model,
+        vocabulary: list[str],
+        arguments: Mapping[str, Any],
+        history: pd.DataFrame,
+    ) -> Self:
         """Takes the weights out of a trained language model."""
         names = [layer.name for layer in model.layers]
         encoders = [
-            model.get_layer(f"{direction}_encoder").get_weights()
-            for direction in ("forward", "backward")
-            if f"{direction}_encoder" in names
+            [layer.get_weights() for layer in _stack(model.get_layer(name))]
+            for name in ("forward_encoder", "backward_encoder")
+            if name in names
         ]
         front = model.get_layer("front").get_weights() if "front" in names else []
         (embedding,) = model.get_layer("embedding").get_weights()
-        return cls(vocabulary, embedding, encoders, front, history)
+        return cls(vocabulary, dict(arguments), embedding, encoders, front, history)
+
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """All weights."""
+        layers = [
+            array for stack in self.encoders for layer in stack for array in layer
+        ]
+        return [self.embedding, *self.front, *layers]
+
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        """Raises unless a classifier of these arguments can start from here."""
+        for name, value in arguments.items():
+            if self.arguments[name] != value:
+                raise ValueError(
+                    f"`pretrain` was called with {name}={self.arguments[name]!r}, and "
+                    "`fit` starts from what it learned: call it again. "
+                    f"Received: {name}={value!r}"
+                )
 
     def start(self, model: keras.Model) -> None:
         """Makes these the weights a classifier starts from."""
@@ -198,12 +221,52 @@ class Pretrained:
             model.get_layer("front").set_weights(self.front)
         encoder = model.get_layer("encoder")
         if len(self.encoders) == 1:
-            encoder.set_weights(self.encoders[0])
-            return
-        for layers, weights in zip(
-            (encoder.forward, encoder.backward), self.encoders, strict=True
-        ):
-            layers[0].set_weights(weights)
+            stacks = [_stack(encoder)]
+        else:
+            stacks = [encoder.forward[:1], encoder.backward[:1]]
+        for stack, weights in zip(stacks, self.encoders, strict=True):
+            for layer, values in zip(stack, weights, strict=True):
+                layer.set_weights(values)
+
+
+def _stack(encoder: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """What an encoder of one direction has learned, and no states."""
+    return [*encoder.forward, *encoder.normalizations]
+
+
+def train_language_model(
+    rows: TokenRows,
+    vocabulary: list[str],
+    arguments: Mapping[str, Any],
+    *,
+    vectors: np.ndarray | None,
+    compiling: Mapping[str, Any],
+    batch_size: int,
+    seed: int,
+    **options: Any,
+) -> Pretrained:
+    """Builds a language model and trains it.
+
+    Args:
+        rows: Texts as ids, not truncated.
+        vocabulary: Tokens by id.
+        arguments: Of the network, as `check_pretrainable` has seen them.
+        vectors: To start from, `(len(vocabulary), embedding_dim)`.
+        compiling: Learning rate, clipping, precision and jit.
+        batch_size: Pieces of texts per step.
+        seed: Of weights, batches and dropout.
+        options: Of `fit_model`.
+    """
+    training, validation = language_batches(rows, batch_size, seed)
+    model = build_language_model(
+        max_tokens=len(vocabulary), **arguments, **compiling, seed=seed
+    )
+    if vectors is not None:
+        model.get_layer("embedding").set_weights([vectors])
+    result = fit_model(
+        model, training, validation=validation, seed=seed, title="pretrain", **options
+    )
+    return Pretrained.of(model, vocabulary, arguments, result.history)
 
 
 def language_batches(

@@ -34,7 +34,7 @@ class TextReport:
         median_length: Tokens of a training text.
         p95_length: Tokens that 95 % of the training texts do not exceed.
         longest: Tokens of the longest training text.
-        max_length: Tokens of a text that the network reads.
+        max_length: Tokens of a text that the network reads; None: all.
         truncated: Share of the training texts that are longer.
         num_empty: Training texts without any token.
         vocabulary_size: Padding and unknown included.
@@ -55,7 +55,7 @@ class TextReport:
     median_length: float
     p95_length: float
     longest: int
-    max_length: int
+    max_length: int | None
     truncated: float
     num_empty: int
     vocabulary_size: int
@@ -78,12 +78,13 @@ class TextReport:
             for label, count in self._by_count()[:5]
         ]
         more = len(self.class_counts) - len(classes)
+        cut = f"to {self.max_length}" if self.max_length else "at all"
         return (
             f"texts: {self.num_texts:,} to train on, {self.num_validation_texts:,} to "
             f"validate on; {', '.join(classes)}{f' and {more} more' * bool(more)}\n"
             f"tokens: {self.median_length:g} a text in the median, {self.p95_length:g} "
             f"at 95 %, {self.longest:,} at most; {self.truncated:.1%} of the texts "
-            f"truncated to {self.max_length}; vocabulary {self.vocabulary_size:,}, "
+            f"truncated {cut}; vocabulary {self.vocabulary_size:,}, "
             f"{self.unknown:.1%} of the validation tokens unknown"
         )
 
@@ -221,7 +222,7 @@ def describe_texts(
         p95_length=float(np.quantile(lengths, 0.95, method="higher")),
         longest=int(lengths.max()),
         max_length=longest,
-        truncated=float((lengths > longest).mean()),
+        truncated=float((lengths > longest).mean()) if longest else 0.0,
         num_empty=int((lengths == 0).sum()),
         vocabulary_size=len(preprocessor.vocabulary_),
         class_counts=_count_classes(targets, classes),

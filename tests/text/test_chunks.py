@@ -1,4 +1,4 @@
-"""Chunks: every token once and in order, the state carried, the loss where it is due."""
+"""Chunks: every token once and in order, the state carried, the loss where due."""
 
 import numpy as np
 import pytest

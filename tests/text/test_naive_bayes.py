@@ -111,7 +111,10 @@ def test_more_classes_than_dimensions_keep_what_differs_most():
 def test_too_many_classes_start_as_they_were(monkeypatch):
     monkeypatch.setattr(naive_bayes, "_MOST_RATIOS", 10)
     bag, head = make(num_classes=3)
-    before = [keras.ops.convert_to_numpy(value).copy() for value in (*bag.vectors, head.kernel)]
+    before = [
+        keras.ops.convert_to_numpy(value).copy()
+        for value in (*bag.vectors, head.kernel)
+    ]
     targets = np.zeros(40, "int32")
     start_from_naive_bayes(bag, head, make_rows(), targets, np.ones(40, "float32"))
     for old, new in zip(before, (*bag.vectors, head.kernel), strict=True):

@@ -30,13 +30,6 @@ ARGUMENTS = {
     "num_heads": "auto",
     "conv_filters": None,
     "conv_width": 3,
-    "learning_rate": 0.01,
-    "global_clipnorm": "auto",
-    "clipnorm": None,
-    "clipvalue": None,
-    "precision": None,
-    "jit": "auto",
-    "seed": 0,
 }
 STRUCTURES = {
     "two directions": {},
@@ -105,15 +98,16 @@ def test_a_classifier_starts_from_its_weights(name):
     model = make(**changed)
     arguments = {**ARGUMENTS, **changed, "num_classes": 3, "seed": 1}
     classifier = build_text_classifier(**arguments)
-    Pretrained.of(model, [], None).start(classifier)
+    Pretrained.of(model, [], {}, None).start(classifier)
 
     def same(ours, theirs):
         for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
 
     same(classifier.get_layer("embedding"), model.get_layer("embedding"))
-    encoder, forward = classifier.get_layer("encoder"), model.get_layer(
-        "forward_encoder"
+    encoder, forward = (
+        classifier.get_layer("encoder"),
+        model.get_layer("forward_encoder"),
     )
     if not arguments["bidirectional"]:
         same(encoder, forward)
@@ -171,8 +165,24 @@ def test_nothing_to_learn_from_is_told():
 
 
 def test_networks_that_would_see_their_target_are_refused():
-    check_pretrainable(cell="lstm", bidirectional=False, conv_filters=8)
+    convolution = {**ARGUMENTS, "conv_filters": 8}
+    check_pretrainable({**convolution, "bidirectional": False})
     with pytest.raises(ValueError, match="conv_filters=None or bidirectional=False"):
-        check_pretrainable(cell="lstm", bidirectional=True, conv_filters=8)
+        check_pretrainable(convolution)
     with pytest.raises(ValueError, match="recurrent `cell`.*'transformer'"):
-        check_pretrainable(cell="transformer", bidirectional=False, conv_filters=None)
+        check_pretrainable({**ARGUMENTS, "cell": "transformer"})
+
+
+def test_a_stateful_classifier_starts_from_it_too():
+    model = make(bidirectional=False)
+    classifier = build_text_classifier(
+        **{**ARGUMENTS, "bidirectional": False},
+        num_classes=2,
+        stateful=True,
+        batch_size=3,
+    )
+    Pretrained.of(model, [], {}, None).start(classifier)
+    ours = classifier.get_layer("encoder").forward[0].get_weights()
+    theirs = model.get_layer("forward_encoder").forward[0].get_weights()
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
