@@ -3,9 +3,9 @@
 The plain way pads every text to one limit with `keras.layers.TextVectorization`, masks
 what is padded, and runs Bidirectional(LSTM(64)) over it. Takes a folder with
 `subj.parquet` and `imdb.parquet` (text, label). Both train with the same embedding,
-units, batch, vocabulary and limit, on the same texts; rounds alternate. Then: how long each
-takes to the plain way's best validation accuracy, ours with its defaults; how many raw
-texts a second each labels; how long one text takes.
+units, batch, vocabulary and limit, on the same texts; rounds alternate. Then: how long
+each takes to the plain way's best validation accuracy, ours with its defaults; how many
+raw texts a second each labels; how long one text takes.
 """
 
 import argparse
