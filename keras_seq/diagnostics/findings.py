@@ -11,7 +11,7 @@ import pandas as pd
 from keras_seq.diagnostics.probe import Probe
 
 # The product of a row's Jacobians that counts as exploding, and as vanishing.
-GROWN, SHRUNK = 100.0, 0.01
+GROWN, SHRUNK = 10.0, 0.01
 # A memory of this share of the row, or more, is no finding.
 ENOUGH = 0.8
 # Share of values at their limits from which on a gate is called saturated.

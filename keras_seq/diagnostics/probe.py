@@ -104,9 +104,10 @@ class Probe:
         self.reverse: dict[str, bool] = {}
         self.runs: dict[str, LayerRun] = {}
         self._nudges: dict[str, np.ndarray] = {}
-        # Makes what Keras makes late, which it cannot while it is differentiated.
-        outputs = self._forward(self._remember_shape, inputs)
-        with keras.StatelessScope():  # metrics stay as they are
+        # Within the scope metrics and states that are carried on stay as they are.
+        with keras.StatelessScope():
+            outputs = self._forward(self._remember_shape, inputs)
+            # What Keras makes late it cannot make while it is differentiated.
             model.compute_loss(inputs, targets, outputs, sample_weight, training=False)
         self._gradients = self._differentiate
         if keras.backend.backend() == "jax":
@@ -231,7 +232,7 @@ class Probe:
             part = vectors[start : start + chunk]
             # A last part that is shorter would be traced anew.
             part = np.pad(part, ((0, chunk - len(part)), (0, 0)))
-            tiled = np.tile(part, (rows, 1)).astype(self.runs[name].inputs.dtype)
+            tiled = np.tile(part, (rows, 1))
             norms = self._pull(name, tiled, last=True, repeats=chunk)
             split = [norm.reshape(rows, chunk, time) for norm in norms]
             squares.append([(s.astype(np.float64) ** 2).sum(axis=1) for s in split])
@@ -271,9 +272,12 @@ class Probe:
         if key not in self._pulls:
             options: dict[str, Any] = {"last": last, "repeats": repeats}
             self._pulls[key] = compiled(partial(pull_states, layer, **options))
-        tensor = ops.convert_to_tensor
+
+        def tensor(array: np.ndarray) -> Tensor:  # half precision came as float32
+            return ops.convert_to_tensor(array, layer.compute_dtype)
+
         norms = self._pulls[key](
-            [tensor(weight.value) for weight in layer.cell.trainable_variables],
+            [ops.convert_to_tensor(w.value) for w in layer.cell.trainable_variables],
             tensor(self._by_step(name, run.inputs)),
             tensor(self._valid(name)),
             [tensor(state) for state in run.initial],

@@ -34,7 +34,7 @@ def pull_states(
         layer: SimpleRNN, LSTM or GRU, built.
         weights: Values of the cell's weights.
         inputs: `(time, batch, features)`; all rows end at the last step.
-        valid: bool, `(time, batch, 1)`; False before a row's first step.
+        valid: `(time, batch, 1)`; 1, or 0 before a row's first step.
         initial: State before the first step, each `(batch, units)`.
         upstream: The vectors: of `h` at every step, `(time, batch * repeats, units)`,
             or of the last `h`, `(batch * repeats, units)`.
@@ -63,7 +63,7 @@ def pull_states(
         )  # keras 3.15 keeps on TensorFlow only what is like the carry
 
     def objective(nudges: list[Tensor]) -> tuple[Tensor, None]:
-        rows = (inputs, ops.cast(valid, inputs.dtype), *nudges)
+        rows = (inputs, valid, *nudges)
         states, kept = scan_steps(step, initial, rows)
         hidden = states[0] if last else kept[0]
         return ops.sum(hidden * upstream), None
