@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keras_seq import datasets, layers, numpy_runtime
+    from keras_seq import datasets, diagnostics, layers, numpy_runtime
     from keras_seq.artifact import load
     from keras_seq.errors import ArtifactError
     from keras_seq.forecasting.builder import build_forecaster
@@ -27,6 +27,7 @@ __all__ = [
     "build_forecaster",
     "build_text_classifier",
     "datasets",
+    "diagnostics",
     "layers",
     "load",
     "numpy_runtime",
@@ -45,6 +46,7 @@ _HOMES = {
 }
 _MODULES = {
     "datasets": "keras_seq.datasets",
+    "diagnostics": "keras_seq.diagnostics",
     "layers": "keras_seq.layers",
     "numpy_runtime": "keras_seq.numpy_runtime",
     "plotting": "keras_seq.plotting",

@@ -342,6 +342,87 @@ def plot_arguments(
     return panels
 
 
+def plot_gradient_flow(
+    flow: pd.DataFrame, *, value: str = "norm", axes: Any = None
+) -> np.ndarray:
+    """Draws how much of the gradient is left k steps before, as a heat map.
+
+    Lags run along the axis, the colour is logarithmic, and a line marks the last lag
+    at which at least 1 % of the row's largest value is left.
+
+    Args:
+        flow: As `gradient_flow` returns, with a row of the map for each layer; or
+            `RecordGradientFlow.flow_`, with axes for each layer and a row for each
+            epoch.
+        value: Column to draw: `"norm"`, `"jacobian"`, `"influence"`, ...
+        axes: One Matplotlib axes per map; None makes a figure.
+
+    Returns:
+        The axes drawn on, a 1-d array.
+
+    Raises:
+        ValueError: If a column is missing, there is nothing to draw, or the axes are
+            too few.
+    """
+    over_epochs = "epoch" in flow
+    rows = "epoch" if over_epochs else "layer"
+    _check_columns("flow", flow, ["layer", "lag", value])
+    drawn = flow[np.isfinite(flow[value])]
+    positive = drawn.loc[drawn[value] > 0, value]
+    if positive.empty:
+        raise ValueError(
+            f"`flow` must have finite values above 0 in {value!r}. Received: "
+            f"{len(flow)} rows, none of them such"
+        )
+    names = list(drawn["layer"].unique()) if over_epochs else [None]
+    made = axes is None
+    axes = _new_axes(len(names)) if axes is None else np.atleast_1d(axes).reshape(-1)
+    if len(axes) < len(names):
+        raise ValueError(
+            f"`axes` must hold one axes per map, {len(names)}. Received: {len(axes)}"
+        )
+    axes = axes[: len(names)]
+    highest = positive.max()
+    limits = {"vmin": max(positive.min(), 1e-6 * highest), "vmax": highest}
+    for ax, name in zip(axes, names, strict=True):
+        own = drawn if name is None else drawn[drawn["layer"] == name]
+        table = own.pivot(index=rows, columns="lag", values=value)
+        table = table.loc[own[rows].unique()]  # as they came, not sorted by name
+        table = table.ffill(axis=1)  # lags that were left out
+        image = _draw_heat(ax, table, limits)
+        ax.set(xlabel="lag, steps", title="" if name is None else str(name))
+        if over_epochs:
+            ax.set_ylabel("epoch")
+    shown = list(axes) if made else axes[-1]
+    axes[0].figure.colorbar(image, ax=shown, label=value)
+    return axes
+
+
+def _draw_heat(ax: "Axes", table: pd.DataFrame, limits: dict[str, float]) -> Any:
+    """A map of `table`, rows from top to bottom, with the line of 1 %."""
+    from matplotlib.colors import LogNorm
+
+    lags, places = table.columns.to_numpy(), np.arange(len(table))
+    low, high = limits["vmin"], limits["vmax"]
+    norm = LogNorm(low, high if high > low else low * 1.001)
+    # Cividis (Nunez et al. 2018) looks the same to colour-blind readers.
+    shown = table.clip(lower=low)  # zero has no logarithm
+    image = ax.pcolormesh(
+        lags, places, shown, norm=norm, cmap="cividis", shading="nearest"
+    )
+    enough = (table.T >= 0.01 * table.max(axis=1)).T.to_numpy()
+    last = [lags[np.flatnonzero(row)[-1]] for row in enough]
+    for place, lag in zip(places, last, strict=True):
+        ends = [place - 0.5, place + 0.5]
+        ax.plot([lag, lag], ends, color="white", linewidth=3)
+        ax.plot([lag, lag], ends, color=_VERMILION, linewidth=1.5)
+    step = max(1, len(places) // 10)
+    ax.set_yticks(places[::step], [str(name) for name in table.index[::step]])
+    ax.locator_params(axis="x", integer=True)
+    ax.invert_yaxis()
+    return image
+
+
 def _draw_series(
     ax: "Axes",
     past: pd.DataFrame,

@@ -14,6 +14,7 @@ from matplotlib.image import imread
 from keras_seq.plotting import (
     plot_confusion_matrix,
     plot_forecasts,
+    plot_gradient_flow,
     plot_history,
     plot_label_counts,
 )
@@ -195,6 +196,48 @@ def test_forecasts_refuse_unknown_series_and_columns() -> None:
         plot_forecasts(history, forecasts, ids=["nort"], **COLUMNS)
     with pytest.raises(ValueError, match="no column 'sale'.*Did you mean 'sales'"):
         plot_forecasts(history, forecasts, **{**COLUMNS, "target_col": "sale"})
+
+
+def _flow() -> pd.DataFrame:
+    lags = np.arange(20)
+    near, far = 0.5**lags, 0.9**lags
+    frames = [
+        pd.DataFrame({"layer": name, "lag": lags, "norm": norm})
+        for name, norm in (("b", near), ("a", far))
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_gradient_flow_shows_layers_and_where_one_percent_is_left() -> None:
+    (ax,) = plot_gradient_flow(_flow())
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["b", "a"]
+    (mesh,) = ax.collections
+    values = np.asarray(mesh.get_array()).reshape(2, 20)
+    np.testing.assert_allclose(values[0], np.maximum(0.5 ** np.arange(20), 1e-6))
+    marks = sorted({float(line.get_xdata()[0]) for line in ax.lines})
+    assert marks == [6, 19]  # 0.5**6 = 1.6 %, 0.5**7 = 0.8 %
+
+
+def test_gradient_flow_over_epochs_has_axes_for_each_layer() -> None:
+    flow = pd.concat([_flow().assign(epoch=epoch) for epoch in (0, 1, 2)])
+    given = Figure().subplots(1, 2)
+    axes = plot_gradient_flow(flow, axes=given)
+    assert list(axes) == list(given)
+    assert [ax.get_title() for ax in axes] == ["b", "a"]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["0", "1", "2"]
+    with pytest.raises(ValueError, match="one axes per map, 2"):
+        plot_gradient_flow(flow, axes=given[:1])
+
+
+def test_gradient_flow_bridges_lags_left_out_and_refuses_nothing() -> None:
+    flow = _flow()
+    flow.loc[flow["lag"] % 2 == 1, "norm"] = np.nan
+    (ax,) = plot_gradient_flow(flow)
+    assert np.isfinite(np.asarray(ax.collections[0].get_array())).all()
+    with pytest.raises(ValueError, match="Did you mean 'norm'"):
+        plot_gradient_flow(flow, value="norms")
+    with pytest.raises(ValueError, match="above 0 in 'norm'.*40 rows"):
+        plot_gradient_flow(flow.assign(norm=0.0))
 
 
 def test_every_figure_is_written(tmp_path: Path) -> None:

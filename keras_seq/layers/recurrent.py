@@ -125,6 +125,8 @@ class RecurrentEncoder(keras.layers.Layer):
                 "`return_state` cannot be combined with `recurrent_dropout`, whose "
                 f"masks stay inside the cell. Received: {recurrent_dropout=}"
             )
+        # What runs a layer; diagnostics put their own in to look inside.
+        self._run_layer = run_layer
         self.units = check_units(units, num_layers)
         if residual and len(set(self.units)) > 1:
             raise ValueError(
@@ -247,7 +249,7 @@ class RecurrentEncoder(keras.layers.Layer):
                     initial = None
                     if initial_state is not None:
                         initial = initial_state[len(states) : len(states) + parts]
-                    output, state = run_layer(
+                    output, state = self._run_layer(
                         layers[index],
                         sequence,
                         lengths,

@@ -1,0 +1,27 @@
+"""Instruments: how gradients flow through time, and what a network costs."""
+
+from keras_seq.diagnostics.clipping import ClippingSuggestion, suggest_clipping
+from keras_seq.diagnostics.cost import Cost, choose_units, estimate_cost
+from keras_seq.diagnostics.findings import Finding
+from keras_seq.diagnostics.gradients import (
+    GradientReport,
+    RecordGradientFlow,
+    gradient_flow,
+    inspect_gradients,
+)
+from keras_seq.diagnostics.machine import Machine, calibrate
+
+__all__ = [
+    "ClippingSuggestion",
+    "Cost",
+    "Finding",
+    "GradientReport",
+    "Machine",
+    "RecordGradientFlow",
+    "calibrate",
+    "choose_units",
+    "estimate_cost",
+    "gradient_flow",
+    "inspect_gradients",
+    "suggest_clipping",
+]

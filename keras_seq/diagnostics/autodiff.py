@@ -1,0 +1,72 @@
+"""The two things that differ between backends: differentiating, and compiling."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+Tensor = Any
+
+
+def check_backend() -> None:
+    """Raises unless the backend is TensorFlow or JAX."""
+    backend = keras.backend.backend()
+    if backend not in ("tensorflow", "jax"):
+        raise ValueError(
+            "Gradients can be looked into on TensorFlow and JAX only. "
+            f"Received: KERAS_BACKEND={backend!r}"
+        )
+
+
+def compiled(function: Callable) -> Callable:
+    """The same function, traced once for all arguments of equal shapes and types."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    import tensorflow as tf
+
+    return tf.function(function, autograph=False)
+
+
+def value_and_gradients(
+    function: Callable[[Any], tuple[Tensor, Any]], arguments: Any
+) -> tuple[Tensor, Any, Any]:
+    """Differentiates `function(arguments) -> (scalar, anything else)`.
+
+    Args:
+        function: Differentiable by the backend.
+        arguments: Nested tensors.
+
+    Returns:
+        The scalar; what else the function gave; the gradients, nested like the
+        arguments, zeros where the scalar does not depend on one.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        run = jax.value_and_grad(function, has_aux=True)
+        (value, others), gradients = run(arguments)
+        return value, others, gradients
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        for tensor in keras.tree.flatten(arguments):
+            tape.watch(tensor)
+        value, others = function(arguments)
+    gradients = tape.gradient(value, arguments, unconnected_gradients="zero")
+    # An embedding's gradient comes in slices, one for each occurrence of a token.
+    dense = keras.tree.map_structure(tf.convert_to_tensor, gradients)
+    return value, others, dense
+
+
+def as_numpy(nested: Any) -> Any:
+    """Nested tensors as arrays of at least float32 (half precision has its own)."""
+
+    def convert(tensor: Tensor) -> np.ndarray:
+        array = np.asarray(keras.ops.convert_to_numpy(tensor))
+        narrow = array.dtype.kind not in "iub" and array.dtype.itemsize < 4
+        return array.astype(np.float32) if narrow else array
+
+    return keras.tree.map_structure(convert, nested)
