@@ -85,8 +85,13 @@ def _of_model(data: Any, num_rows: int, seed: int) -> Batch:
 
 def _of_texts(estimator: Any, data: Any, num_rows: int, seed: int) -> Batch:
     from keras_seq.text.batches import pad_rows
-    from keras_seq.text.corpus import check_pairs
+    from keras_seq.text.inputs import check_pairs
 
+    if estimator.stateful:
+        raise ValueError(
+            "`estimator_or_model` must have stateful=False: gradients end where a "
+            "chunk begins. Received: stateful=True"
+        )
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise TypeError(
             "`data` must be (texts, labels) for a TextClassifier. "
