@@ -29,7 +29,7 @@ class Finding(NamedTuple):
         layer: Such as `"encoder/forward_0"`.
         reason: What was measured.
         remedy: What to do.
-        change: The remedy as arguments of a builder.
+        change: The remedy as arguments of a builder, as far as one batch tells.
     """
 
     kind: str
@@ -91,7 +91,7 @@ def _exploding(name: str, reach: np.ndarray) -> Finding | None:
         name,
         reason,
         "Clip the gradient: `suggest_clipping` measures at which `global_clipnorm`",
-        {"global_clipnorm": 1.0},
+        {},  # which depends on the training, not on this batch
     )
 
 
