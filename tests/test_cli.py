@@ -183,6 +183,7 @@ def test_a_backtest_is_written_with_its_baseline(
     assert f"{error:.4g}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_search_saves_its_best_and_resumes(
     folder: Path, capsys: pytest.CaptureFixture
 ) -> None:

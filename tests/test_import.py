@@ -140,6 +140,7 @@ def test_every_module_loads_without_tensorflow() -> None:
     _run(IMPORT_ALL, KERAS_BACKEND="jax")
 
 
+@pytest.mark.slow
 @needs_jax
 def test_both_tasks_and_the_search_run_on_jax_without_tensorflow() -> None:
     _run(FIT_BOTH, KERAS_BACKEND="jax")

@@ -50,6 +50,7 @@ def test_same_answers(fitted, tmp_path, backend):
     np.testing.assert_array_equal(answers["labels"], fitted.predict(texts))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:20.3% of the validation tokens")
 def test_several_labels_on_another_backend(tmp_path):
     df = datasets.load_sms_spam()[:200]

@@ -91,6 +91,7 @@ def test_the_search_finds_dynamic_operations(monkeypatch):
     assert [op for op in found if op.startswith(DYNAMIC)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cell", "stateful"), [("rnn", False), ("lstm", True), ("gru", False)]
 )

@@ -23,6 +23,7 @@ PLAIN = {
     "bidirectional": False,
     "max_length": 12,
     "refit_full": False,
+    "ngrams": 0,  # the bag's large tables take time; SMALL has it
 }
 
 

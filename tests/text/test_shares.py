@@ -49,6 +49,7 @@ def test_the_least_log_loss_decides(multi_label):
     assert found.sum() == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_refitted_network_keeps_the_shares(tmp_path):
     words = [f"{a} {b}" for a in "abcdefghij" for b in "klmnopqrst"]
     labels = [text[0] in "abcde" for text in words]

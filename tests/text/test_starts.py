@@ -54,6 +54,7 @@ def same(ours, theirs):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_pretraining_is_where_both_trainings_start(tmp_path):
     texts, labels = make_texts()
     others = [f"{text} zebra" for text in texts]  # a word that only they have

@@ -81,6 +81,7 @@ FITS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FITS)
 def test_a_fit_broken_off_in_both_trainings_reaches_the_same(
     kind: str, tmp_path: Path

@@ -110,6 +110,7 @@ def learn(kind, **arguments):
     return forecaster, lambda rows: forecaster.predict()[["y_hat"]].to_numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TASKS)
 def test_estimators_keep_their_precision(kind, tmp_path):
     estimator, answer = learn(kind, precision="mixed_bfloat16", jit=True, **LEARN)

@@ -49,6 +49,7 @@ def test_a_forecaster_is_searched_and_refitted() -> None:
     pd.testing.assert_frame_equal(best.predict(), typed.predict(), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_text_classifier_is_searched_and_refitted() -> None:
     texts = [f"{mood} day {i}" for i in range(20) for mood in ("good", "bad")]
     labels = [1, 0] * 20
