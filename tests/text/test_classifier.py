@@ -155,7 +155,7 @@ def test_accepts_series_and_arrays():
 def test_validation_data_is_used_as_given():
     texts, labels = make_texts(80)
     # The plain network: nothing is chosen on the validation part afterwards.
-    clf = TextClassifier(**PLAIN, calibration=None, ngrams=0).fit(
+    clf = TextClassifier(**PLAIN, calibration=None).fit(
         texts[:60], labels[:60], validation_data=(texts[60:], labels[60:]), verbose=0
     )
     assert clf.validation_["n"] == 20
