@@ -15,8 +15,6 @@ from keras_seq.text.preprocessing import TextPreprocessor
 from keras_seq.text.report import describe_texts
 from tests.text.test_classifier import PLAIN, make_texts
 
-pytestmark = pytest.mark.numeric
-
 FORMATS = (".csv", ".csv.gz", ".jsonl.gz", ".parquet", "folder")
 WHOLE = {**PLAIN, "refit_full": True}
 WEIGHTS = np.linspace(0.5, 1.5, 120)
