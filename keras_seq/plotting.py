@@ -222,12 +222,7 @@ def plot_forecasts(
         _check_columns("actuals", actuals, [*keys, target_col])
     names = [None] if id_col is None else _choose_ids(forecasts[id_col], ids)
     made = axes is None
-    axes = _new_axes(len(names)) if axes is None else np.atleast_1d(axes).reshape(-1)
-    if len(axes) < len(names):
-        raise ValueError(
-            f"`axes` must hold one axes per series, {len(names)}. Received: {len(axes)}"
-        )
-    axes = axes[: len(names)]
+    axes = _take_axes(axes, len(names), "series")
     for ax, name in zip(axes, names, strict=True):
         past, ahead, after = (
             _one_series(frame, id_col, name, time_col)
@@ -376,12 +371,7 @@ def plot_gradient_flow(
         )
     names = list(drawn["layer"].unique()) if over_epochs else [None]
     made = axes is None
-    axes = _new_axes(len(names)) if axes is None else np.atleast_1d(axes).reshape(-1)
-    if len(axes) < len(names):
-        raise ValueError(
-            f"`axes` must hold one axes per map, {len(names)}. Received: {len(axes)}"
-        )
-    axes = axes[: len(names)]
+    axes = _take_axes(axes, len(names), "map")
     highest = positive.max()
     limits = {"vmin": max(positive.min(), 1e-6 * highest), "vmax": highest}
     for ax, name in zip(axes, names, strict=True):
@@ -526,6 +516,18 @@ def _check_columns(name: str, frame: pd.DataFrame, columns: Sequence[str]) -> No
                 f"`{name}` has no column {column!r}.{did_you_mean(column, known)} Its "
                 f"columns are: {', '.join(known)}."
             )
+
+
+def _take_axes(axes: Any, count: int, what: str) -> Any:
+    """The first `count` of those given, or new ones."""
+    if axes is None:
+        return _new_axes(count)
+    given = np.atleast_1d(axes).reshape(-1)
+    if len(given) < count:
+        raise ValueError(
+            f"`axes` must hold one axes per {what}, {count}. Received: {len(given)}"
+        )
+    return given[:count]
 
 
 def _new_axes(count: int, size: tuple[float, float] | None = None) -> np.ndarray:
