@@ -1,6 +1,6 @@
 """Batches of texts: bucketed by length, right-padded, always full."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -102,19 +102,31 @@ def _vary_first_two(
     return batches
 
 
+def shuffled_steps(
+    buckets: Buckets, seed: int, name: str
+) -> Callable[[int, int], tuple[Any, ...]]:
+    """What a batch holds by (epoch, step), drawn anew from (seed, epoch, name)."""
+    plans: dict[int, list[tuple[Any, ...]]] = {}
+
+    def get_step(epoch: int, step: int) -> tuple[Any, ...]:
+        if epoch not in plans:
+            for old in [e for e in plans if e < epoch - 1]:
+                del plans[old]
+            random = np.random.default_rng(derive_seed(seed, epoch, name))
+            plans[epoch] = buckets.plan(random)
+        return plans[epoch][step]
+
+    return get_step
+
+
 def training_batches(
     buckets: Buckets, targets: np.ndarray, weights: np.ndarray, seed: int
 ) -> Batches:
     """Endless batches, shuffled anew by (seed, epoch)."""
-    plans: dict[int, list[tuple[Any, ...]]] = {}
+    get_step = shuffled_steps(buckets, seed, "texts")
 
     def get_batch(epoch: int, step: int) -> tuple[Any, ...]:
-        if epoch not in plans:
-            for old in [e for e in plans if e < epoch - 1]:
-                del plans[old]
-            random = np.random.default_rng(derive_seed(seed, epoch, "texts"))
-            plans[epoch] = buckets.plan(random)
-        return _labelled(buckets, plans[epoch][step], targets, weights)
+        return _labelled(buckets, get_step(epoch, step), targets, weights)
 
     return Batches(buckets.num_batches, get_batch, endless=True)
 

@@ -462,7 +462,10 @@ class TextClassifier(SequenceEstimator):
             self._origin = Origin(self.vocabulary_, weights=self.model_.get_weights())
         elif hasattr(self, "pretrained_"):
             learned = self.pretrained_
-            learned.check(self._language_arguments(learned.embedding.shape[1]))
+            wanted = self._language_arguments()
+            if self.embedding_dim != "auto":
+                wanted["embedding_dim"] = self.embedding_dim
+            learned.check(wanted)
             self._origin = Origin(learned.vocabulary, pretrained=learned)
         self.__dict__.pop("model_", None)
 
@@ -724,12 +727,13 @@ class TextClassifier(SequenceEstimator):
         check_integer("epochs", epochs, 1)
         check_integer("patience", patience, 1)
         check_number("learning_rate", learning_rate, above=0)
+        arguments = self._language_arguments()
+        check_pretrainable(arguments)
         strings = check_unlabelled(texts, Columns(text_col, on_bad_rows=on_bad_rows))
         preprocessor = self._make_preprocessor()
         tokens = preprocessor.tokenize(strings)
         vectors = self._read_embeddings(preprocessor.learn(tokens))
-        arguments = self._language_arguments(self._embedding_dim(vectors))
-        check_pretrainable(arguments)
+        arguments["embedding_dim"] = self._embedding_dim(vectors)
         self.pretrained_ = train_language_model(
             preprocessor.encode(tokens, whole=True),
             preprocessor.vocabulary_,
@@ -751,15 +755,14 @@ class TextClassifier(SequenceEstimator):
         )
         return self
 
-    def _language_arguments(self, embedding_dim: int) -> dict[str, Any]:
-        """What networks that share weights have in common."""
+    def _language_arguments(self) -> dict[str, Any]:
+        """What networks that share weights have in common, beside `embedding_dim`."""
         both_ways = self.bidirectional
         if both_ways == "auto":
             both_ways = not self.stateful
         return {
             **{name: getattr(self, name) for name in _SHARED_ARGS},
             "bidirectional": bool(both_ways),
-            "embedding_dim": embedding_dim,
         }
 
     def partial_fit(

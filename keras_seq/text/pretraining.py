@@ -17,7 +17,7 @@ import pandas as pd
 from keras_seq.layers.encoder import encode, make_encoder
 from keras_seq.layers.next_step import NextTokenLoss, TokenSampler
 from keras_seq.layers.padding import reverse_valid_steps
-from keras_seq.text.batches import Buckets
+from keras_seq.text.batches import Buckets, shuffled_steps
 from keras_seq.text.preprocessing import TokenRows, choose_buckets
 from keras_seq.training.fit import Batches, fit_model
 from keras_seq.training.optimizer import RecordingAdam
@@ -295,17 +295,12 @@ def language_batches(
         raise ValueError("`texts` must have a text of two tokens or more to learn from")
     lengths = choose_buckets(pieces.lengths, int(pieces.lengths.max()))
     buckets = Buckets(pieces, lengths, batch_size)
-    plans: dict[int, Any] = {}
-
-    def get_batch(epoch: int, step: int) -> tuple[Any, ...]:
-        if epoch not in plans:
-            for old in [e for e in plans if e < epoch - 1]:
-                del plans[old]
-            random = np.random.default_rng(derive_seed(seed, epoch, "pretraining"))
-            plans[epoch] = buckets.plan(random)
-        return (buckets.inputs(*plans[epoch][step]),)
-
-    training = Batches(buckets.num_batches, get_batch, endless=True)
+    get_step = shuffled_steps(buckets, seed, "pretraining")
+    training = Batches(
+        buckets.num_batches,
+        lambda epoch, step: (buckets.inputs(*get_step(epoch, step)),),
+        endless=True,
+    )
     others = _cut(_take(rows, held))
     if not len(others.lengths):
         return training, None

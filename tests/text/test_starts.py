@@ -82,6 +82,9 @@ def test_a_network_that_was_not_pretrained_so_is_refused():
     clf = make().pretrain(texts, epochs=1, verbose=0).set_params(units=5)
     with pytest.raises(ValueError, match=r"called with units=4.*Received: units=5"):
         clf.fit(texts, labels, verbose=0)
+    clf.set_params(units=4, embedding_dim=7)
+    with pytest.raises(ValueError, match=r"embedding_dim=6.*Received: embedding_dim=7"):
+        clf.fit(texts, labels, verbose=0)
     with pytest.raises(ValueError, match="needs a recurrent `cell`"):
         make(cell="transformer").pretrain(texts, verbose=0)
     with pytest.raises(ValueError, match="`texts` must not have missing values"):
