@@ -140,7 +140,8 @@ def _transformer(units: tuple[int, ...], features: int, steps: int) -> list[Part
 
 
 def _text_parts(given: dict[str, Any], length: int | None) -> list[Part]:
-    steps = check_integer("length", length, 1)
+    whole = check_integer("length", length, 1)
+    steps = min(whole, given["max_length"] or whole)  # that the recurrence reads
     width, classes = given["embedding_dim"], given["num_classes"]
     vocabulary = given["max_tokens"]
     both_ways = given["bidirectional"] in (True, "auto")
@@ -163,7 +164,7 @@ def _text_parts(given: dict[str, Any], length: int | None) -> list[Part]:
     if given["ngrams"]:
         dim, runs = given["ngram_dim"], given["ngrams"]
         tables = dim * (vocabulary + (runs - 1) * given["ngram_buckets"])
-        numbers = float(runs * steps * dim)
+        numbers = float(runs * whole * dim)
         parts.append(Part("ngrams", tables, 2 * numbers, numbers, dim))
         parts.append(_dense("ngram_head", dim, classes))
         parts.append(Part("probabilities", 2, 4.0 * classes, 2 * classes, classes))

@@ -10,11 +10,11 @@ from keras_seq.layers.padding import valid_steps
 
 Tensor = Any
 
-# Odd, so that distinct tokens stay distinct in a power of two of buckets, and small,
-# so that no product leaves int32.
+# Odd, so that distinct tokens stay distinct in a power of two of buckets.
 _MULTIPLIERS = (31_337, 7_919, 15_731, 24_593)
-MOST_BUCKETS = 2**16
+MOST_BUCKETS = 2**20
 MOST_NGRAMS = len(_MULTIPLIERS)
+_HALF = 2**10
 
 
 def hash_runs(tokens: Tensor, run: int, buckets: int, roll: Any) -> Tensor:
@@ -27,9 +27,12 @@ def hash_runs(tokens: Tensor, run: int, buckets: int, roll: Any) -> Tensor:
         roll: NumPy's, or that of `keras.ops`.
     """
     mixed = 0
+    # In two halves, so that no product leaves int32.
+    high, low = tokens % buckets // _HALF, tokens % buckets % _HALF
     for offset in range(run):
-        part = tokens % buckets * _MULTIPLIERS[offset] % buckets
-        mixed = mixed + roll(part, -offset, axis=-1)
+        multiplier = _MULTIPLIERS[offset]
+        part = high * multiplier % buckets * _HALF + low * multiplier
+        mixed = mixed + roll(part % buckets, -offset, axis=-1)
     return mixed % buckets
 
 
@@ -45,7 +48,7 @@ class NgramBag(keras.layers.Layer):
         max_tokens: Number of token ids.
         ngrams: Longest run, 1 to 4.
         dim: Size of the vectors.
-        buckets: Vectors of the runs of one length, at most 65,536.
+        buckets: Vectors of the runs of one length, at most 1,048,576.
         dropout: Share of tokens and of runs left out in training.
 
     Call arguments:
@@ -64,8 +67,8 @@ class NgramBag(keras.layers.Layer):
         self,
         max_tokens: int,
         ngrams: int = 2,
-        dim: int = 32,
-        buckets: int = MOST_BUCKETS,
+        dim: int = 8,
+        buckets: int = 2**18,
         dropout: float = 0.3,
         **kwargs: Any,
     ):

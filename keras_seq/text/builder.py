@@ -14,9 +14,11 @@ from keras_seq.errors import (
 )
 from keras_seq.layers.encoder import check_structure, encode, make_encoder
 from keras_seq.layers.next_step import NextTokenLoss, TokenSampler
-from keras_seq.layers.ngrams import MOST_BUCKETS, AverageHeads, NgramBag
+from keras_seq.layers.ngrams import AverageHeads, NgramBag
 from keras_seq.layers.pooling import POOLINGS, SequencePooling
 from keras_seq.layers.state import RunningPooling
+from keras_seq.layers.truncation import Truncate
+from keras_seq.text.preprocessing import TRUNCATIONS, head_length
 from keras_seq.text.smoothed_crossentropy import SmoothedCrossentropy
 from keras_seq.training.distribution import check_ignored, replica_share
 from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
@@ -62,9 +64,11 @@ def build_text_classifier(
     conv_filters: int | None = None,
     conv_width: int = 3,
     ngrams: int = 0,
-    ngram_dim: int = 32,
-    ngram_buckets: int = MOST_BUCKETS,
+    ngram_dim: int = 8,
+    ngram_buckets: int = 2**18,
     ngram_dropout: float = 0.3,
+    max_length: int | None = None,
+    truncation: str = "head",
     multi_label: bool = False,
     label_smoothing: float = 0.0,
     auxiliary: str | None = None,
@@ -113,6 +117,10 @@ def build_text_classifier(
         ngram_dim: Size of the vectors in the bag.
         ngram_buckets: Number of vectors that all runs of one length share.
         ngram_dropout: Share of tokens and runs that the bag leaves out in training.
+        max_length: Most tokens of a text that the recurrence reads; the bag reads all.
+            None: so does the recurrence.
+        truncation: What of a longer text it reads: its `"head"`, its `"tail"`, or half
+            of each, `"head_tail"`.
         multi_label: Whether each label is decided by itself.
         label_smoothing: Share of a target that is spread over all classes (with
             `multi_label` over yes and no). It is in the loss alone; the metric
@@ -173,6 +181,7 @@ def build_text_classifier(
             "`ngrams` must be 0 with `stateful`: the bag has no state. "
             f"Received: ngrams={ngrams}"
         )
+    check_choice("truncation", truncation, TRUNCATIONS)
     check_choice("reset_input", reset_input, (True, False))
     if reset_input and not stateful:
         raise ValueError("`reset_input` belongs to stateful=True. Received: True")
@@ -200,6 +209,11 @@ def build_text_classifier(
         if reset_input:
             inputs["reset"] = keras.Input((), dtype="bool", name="reset")
             resets.append(inputs["reset"])
+        whole = tokens, length
+        if max_length is not None:
+            check_integer("max_length", max_length, 1)
+            head = head_length(truncation, max_length)
+            tokens, length = Truncate(max_length, head, name="truncate")(*whole)
         embedding = keras.layers.Embedding(max_tokens, embedding_dim, name="embedding")
         embedded = embedding(tokens)  # (batch, time, embedding_dim)
         steps = keras.layers.SpatialDropout1D(
@@ -254,7 +268,7 @@ def build_text_classifier(
                 ngram_buckets,
                 ngram_dropout,
                 name="ngrams",
-            )(tokens, length)
+            )(*whole)
             heads = [
                 _dense(num_classes, "recurrent_head")(pooled),
                 _dense(num_classes, "ngram_head")(bag),

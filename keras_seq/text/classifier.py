@@ -92,8 +92,6 @@ _BUILDER_ARGS = (
     "num_heads",
     "conv_filters",
     "conv_width",
-    "ngram_dim",
-    "ngram_buckets",
     "ngram_dropout",
     "multi_label",
     "label_smoothing",
@@ -123,6 +121,9 @@ _SHARED_ARGS = (
     "conv_width",
 )
 _EMBEDDING_DIM = 128
+# Numbers in the vectors of the bag's runs. On the validation parts of six sets more and
+# smaller vectors did better than 65,536 of 32: fewer runs share one.
+_BAG_NUMBERS = 2**21
 
 
 class TextClassifier(SequenceEstimator):
@@ -155,9 +156,13 @@ class TextClassifier(SequenceEstimator):
             with a softmax of its own; the answer is the mean of the two, weighted as
             is best on validation. The bag starts from naive Bayes. 0: no bag;
             `"auto"`: 2, and 0 if `stateful`.
-        ngram_dim: Size of the vectors in the bag.
-        ngram_buckets: Number of vectors that all runs of one length share.
+        ngram_dim: Size of the vectors in the bag; `"auto"`: the number of classes, but
+            8 at least and 32 at most.
+        ngram_buckets: Number of vectors that all runs of one length share; `"auto"`:
+            262,144 of 8 numbers, or as many numbers in fewer vectors.
         ngram_dropout: Share of tokens and runs that the bag leaves out in training.
+        ngram_length: Longest text in tokens that the bag reads, if that is more than
+            `max_length`.
         multi_label: Whether a text has a list of labels, which may be empty. Each
             label is then decided by itself, by a threshold with the largest F1 on the
             validation part.
@@ -183,8 +188,8 @@ class TextClassifier(SequenceEstimator):
             Japanese, Korean and other unspaced ones, punctuation by itself;
             `"whitespace"`; `"character"`; or a function from a normalised text to its
             tokens, such as `jieba.lcut`. A function is not saved: `load` takes it.
-        max_length: Longest text in tokens; `"auto"`: longer than 99.5 % of the
-            training texts, at most 512; if `stateful`, texts stay whole.
+        max_length: Longest text in tokens that the recurrence reads; `"auto"`: longer
+            than 99.5 % of the training texts, at most 512; if `stateful`, any.
         truncation: What of a longer text is kept: `"head"`, `"tail"`, `"head_tail"`.
         min_count: Least number of occurrences of a token in the vocabulary; `"auto"`.
         epochs: Upper limit of passes over the training texts; small sets of long texts
@@ -264,9 +269,10 @@ class TextClassifier(SequenceEstimator):
         conv_filters: int | None = None,
         conv_width: int = 3,
         ngrams: int | str = "auto",
-        ngram_dim: int = 32,
-        ngram_buckets: int = MOST_BUCKETS,
+        ngram_dim: int | str = "auto",
+        ngram_buckets: int | str = "auto",
         ngram_dropout: float = 0.3,
+        ngram_length: int = 2048,
         multi_label: bool = False,
         label_smoothing: float = 0.0,
         auxiliary: str | None = None,
@@ -320,6 +326,7 @@ class TextClassifier(SequenceEstimator):
         self.ngram_dim = ngram_dim
         self.ngram_buckets = ngram_buckets
         self.ngram_dropout = ngram_dropout
+        self.ngram_length = ngram_length
         self.multi_label = multi_label
         self.label_smoothing = label_smoothing
         self.auxiliary = auxiliary
@@ -487,6 +494,7 @@ class TextClassifier(SequenceEstimator):
             )
         if self.ngrams != "auto":
             check_integer("ngrams", self.ngrams, 0)
+        check_integer("ngram_length", self.ngram_length, 1)
         if self.embedding_dim != "auto":
             check_integer("embedding_dim", self.embedding_dim, 1)
         check_choice("multi_label", self.multi_label, (True, False))
@@ -601,19 +609,34 @@ class TextClassifier(SequenceEstimator):
 
     def _resolve_arguments(self, vectors: np.ndarray | None) -> dict[str, Any]:
         """What the builder is called with."""
-        ngrams = self.ngrams
-        if ngrams == "auto":
-            ngrams = 0 if self.stateful else 2
+        dim, buckets = self.ngram_dim, self.ngram_buckets
+        if dim == "auto":
+            dim = min(max(len(self.classes_), 8), 32)
+        if buckets == "auto":
+            buckets = max(_BAG_NUMBERS // check_integer("ngram_dim", dim, 1), 1)
+            buckets = min(1 << (buckets.bit_length() - 1), MOST_BUCKETS)
         carried = {"batch_size": self.batch_size, "reset_input": True}
+        preprocessor = self.preprocessor_
+        longest = preprocessor.max_length_
         return {
             **{name: getattr(self, name) for name in _BUILDER_ARGS},
             "embedding_dim": self._embedding_dim(vectors),
-            "ngrams": ngrams,
+            "ngrams": self._ngrams,
+            "ngram_dim": dim,
+            "ngram_buckets": buckets,
+            "max_length": longest if longest != preprocessor.row_length_ else None,
+            "truncation": self.truncation,
             "precision": resolve_precision(self.precision),
             "num_classes": len(self.classes_),
-            "max_tokens": len(self.preprocessor_.vocabulary_),
+            "max_tokens": len(preprocessor.vocabulary_),
             **(carried if self.stateful else {}),
         }
+
+    @property
+    def _ngrams(self) -> int:
+        if self.ngrams == "auto":
+            return 0 if self.stateful else 2
+        return int(self.ngrams)
 
     def _read_embeddings(self, preprocessor: TextPreprocessor) -> np.ndarray | None:
         if self.embeddings is None:
@@ -674,6 +697,8 @@ class TextClassifier(SequenceEstimator):
         arguments = {name: getattr(self, name) for name in _PREPROCESSOR_ARGS}
         if self.stateful and self.max_length == "auto":
             arguments["max_length"] = None
+        if self._ngrams:
+            arguments["row_length"] = self.ngram_length
         return TextPreprocessor(**arguments)
 
     def _build_model(self, **arguments: Any) -> keras.Model:

@@ -22,6 +22,10 @@ from keras_seq.text.tokenizing import Tokenized, count_tokens, look_up, tokenize
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 TRUNCATIONS = ("head", "tail", "head_tail")
 MAX_BUCKETS = 8
+# Lengths that buckets are chosen among.
+MOST_TRIED = 500
+# What a step costs that the recurrence does not read, beside one that it does.
+SUMMED = 0.1
 LONGEST_AUTO = 512
 # From this many tokens on, words seen once teach the unknown token instead.
 LARGE_CORPUS = 10_000
@@ -61,18 +65,22 @@ class TextPreprocessor:
             training texts, at most 512; None: texts stay whole.
         truncation: What of a longer text is kept: its `"head"`, `"tail"`, or half of
             each, `"head_tail"`.
+        row_length: Rows keep so many tokens if that is more than `max_length`: a part
+            of the network reads them all.
         min_count: Least number of occurrences of a token; `"auto"`: 2 if there are
             10,000 tokens or more, so that rare words teach the unknown token.
 
     Attributes:
         vocabulary_: Tokens by id.
-        max_length_: Longest row, in tokens; None: any.
+        max_length_: Longest text, in tokens; None: any.
+        row_length_: Longest row; as `max_length_`, or longer by `row_length`.
         bucket_lengths_: Up to eight lengths to pad batches to, increasing; the last
-            is `max_length_`, or the longest training text.
+            is `row_length_`, or the longest training text.
     """
 
     vocabulary_: list[str]
     max_length_: int | None
+    row_length_: int | None
     bucket_lengths_: list[int]
 
     def __init__(
@@ -82,6 +90,7 @@ class TextPreprocessor:
         split: Split = "auto",
         max_length: int | str | None = "auto",
         truncation: str = "head",
+        row_length: int = 1,
         min_count: int | str = "auto",
     ):
         check_integer("max_tokens", max_tokens, 3)
@@ -96,6 +105,7 @@ class TextPreprocessor:
         self.split = split
         self.max_length = max_length
         self.truncation = truncation
+        self.row_length = check_integer("row_length", row_length, 1)
         self.min_count = min_count
 
     def fit(self, texts: Iterable[str]) -> Self:
@@ -141,13 +151,17 @@ class TextPreprocessor:
         lengths = texts.lengths
         if self.max_length == "auto":
             longest = int(np.ceil(np.quantile(lengths, 0.995)))
-            self.max_length_ = min(max(longest, 1), LONGEST_AUTO)
+            self._limit(min(max(longest, 1), LONGEST_AUTO))
         else:
             given = self.max_length
-            self.max_length_ = None if given is None else int(given)
-        longest = self.max_length_ or max(int(lengths.max(initial=0)), 1)
-        self.bucket_lengths_ = choose_buckets(lengths, longest)
+            self._limit(None if given is None else int(given))
+        longest = self.row_length_ or max(int(lengths.max(initial=0)), 1)
+        self.bucket_lengths_ = choose_buckets(lengths, longest, self.max_length_)
         return self
+
+    def _limit(self, longest: int | None) -> None:
+        self.max_length_ = longest
+        self.row_length_ = None if longest is None else max(longest, self.row_length)
 
     def _choose_vocabulary(self, texts: Tokenized) -> list[str]:
         least = self.min_count
@@ -178,11 +192,11 @@ class TextPreprocessor:
         return self._splitter.tokens(text)
 
     def transform(self, texts: Iterable[str]) -> TokenRows:
-        """Turns texts into rows of ids, truncated to `max_length_`."""
+        """Turns texts into rows of ids, truncated to `row_length_`."""
         if isinstance(texts, StreamedTexts):
             return self._spool(map(self.transform, texts.blocks()))
         ids, lengths = look_up(self._splitter, list(texts), self._ids, unknown=1)
-        return self._truncate(ids, lengths, self.max_length_)
+        return self._truncate(ids, lengths, self.row_length_)
 
     def encode(self, texts: Tokenized, whole: bool = False) -> TokenRows:
         """Turns what `tokenize` made of texts into rows of ids, as `transform`.
@@ -194,7 +208,7 @@ class TextPreprocessor:
         get = self._ids.get
         # One more at the end, for the id -1 of forgotten tokens.
         known = np.array([*(get(token, 1) for token in texts.tokens), 1], np.int32)
-        longest = None if whole else self.max_length_
+        longest = None if whole else self.row_length_
         rows = (self._truncate(known[p.ids], p.lengths, longest) for p in texts.parts())
         return self._spool(rows) if texts.in_file else next(rows)
 
@@ -215,7 +229,7 @@ class TextPreprocessor:
         if longest is not None and lengths.max(initial=0) > longest:
             starts = np.cumsum(lengths) - lengths
             place = np.arange(len(ids)) - np.repeat(starts, lengths)
-            head = {"head": longest, "tail": 0}.get(self.truncation, (longest + 1) // 2)
+            head = head_length(self.truncation, longest)
             tail = np.repeat(lengths - (longest - head), lengths)
             ids = ids[(place < head) | (place >= tail)]
             lengths = np.minimum(lengths, longest)
@@ -243,19 +257,41 @@ class TextPreprocessor:
         """Takes over what another preprocessor learned."""
         self._use(CharacterTable.from_state(arrays))
         self._learn_vocabulary(unpack_strings(arrays["vocabulary"]))
-        self.max_length_ = state["max_length"]
+        self._limit(state["max_length"])
         self.bucket_lengths_ = state["bucket_lengths"]
         return self
 
 
-def choose_buckets(lengths: np.ndarray, longest: int) -> list[int]:
-    """Chooses up to eight lengths to pad to, at even shares of the texts.
+def head_length(truncation: str, longest: int) -> int:
+    """How many of the tokens that are kept of a long text are its first."""
+    return {"head": longest, "tail": 0}.get(truncation, (longest + 1) // 2)
+
+
+def choose_buckets(
+    lengths: np.ndarray, longest: int, read: int | None = None
+) -> list[int]:
+    """Chooses up to eight lengths such that rows padded to the next one cost least.
 
     Args:
         lengths: Of the training texts, in tokens.
         longest: The last bucket.
+        read: Steps of a row that the recurrence reads; None: all.
     """
-    shares = np.arange(1, MAX_BUCKETS) / MAX_BUCKETS
-    rounded = np.ceil(np.quantile(lengths, shares) / 4) * 4  # fewer distinct shapes
-    below = {int(length) for length in rounded if 0 < length < longest}
-    return [*sorted(below), longest]
+    rounded = np.minimum(-(-np.maximum(lengths, 1) // 4) * 4, longest)
+    shares = np.linspace(0, 1, MOST_TRIED)
+    tried = np.unique(np.quantile(rounded, shares, method="higher"))
+    tried = np.append(tried[tried < longest], longest)
+    ends = np.searchsorted(np.sort(rounded), tried, side="right")  # rows up to each
+    cost = np.minimum(tried, read or longest) + SUMMED * tried
+    # [i, j]: cost of the rows from the i-th length to the j-th, padded to the latter.
+    padded = (ends - np.append(0, ends[:-1])[:, None]) * cost
+    padded = np.where(np.tri(len(tried), k=-1), np.inf, padded)
+    least, firsts = padded[0], []
+    for _ in range(min(MAX_BUCKETS, len(tried)) - 1):
+        with_one_more = np.append(np.inf, least[:-1])[:, None] + padded
+        firsts.append(np.argmin(with_one_more, axis=0))
+        least = with_one_more.min(axis=0)
+    chosen = [len(tried) - 1]
+    for first in reversed(firsts):
+        chosen.append(int(first[chosen[-1]]) - 1)
+    return tried[chosen[::-1]].tolist()

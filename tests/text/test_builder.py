@@ -81,6 +81,13 @@ STRUCTURES = {
     },
     "stateful": {"stateful": True, "batch_size": 5, "pooling": "attention"},
     "bag": {"ngrams": 3, "ngram_buckets": 16, "ngram_dropout": 0.0},
+    "bag of more": {
+        "ngrams": 2,
+        "ngram_buckets": 16,
+        "ngram_dropout": 0.0,
+        "max_length": 3,
+        "truncation": "head_tail",
+    },
 }
 
 

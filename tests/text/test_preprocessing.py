@@ -1,5 +1,6 @@
 """Tokens, vocabulary and labels: exact, on every script."""
 
+import itertools
 import sys
 import unicodedata
 
@@ -15,7 +16,7 @@ from keras_seq.text.normalization import (
     Splitter,
     unicode_table,
 )
-from keras_seq.text.preprocessing import TextPreprocessor, choose_buckets
+from keras_seq.text.preprocessing import TextPreprocessor, choose_buckets, head_length
 
 pytestmark = pytest.mark.numeric
 
@@ -273,13 +274,50 @@ def test_auto_length_covers_nearly_all_texts():
     assert TextPreprocessor().fit(["", ""]).max_length_ == 1
 
 
+@pytest.mark.parametrize(
+    ("truncation", "kept", "read"),
+    [("head", "abcd", 2), ("tail", "defg", 0), ("head_tail", "abfg", 1)],
+)
+def test_rows_may_be_longer_than_what_the_recurrence_reads(truncation, kept, read):
+    options = {"max_length": 2, "row_length": 4, "truncation": truncation}
+    preprocessor = TextPreprocessor(**options).fit(["a b c d e f g"])
+    assert preprocessor.max_length_ == 2 and preprocessor.row_length_ == 4
+    ids = preprocessor.transform(["a b c d e f g"]).ids
+    assert "".join(preprocessor.vocabulary_[i] for i in ids) == kept
+    assert head_length(truncation, 2) == read
+    twin = TextPreprocessor(**options).set_state(*preprocessor.get_state())
+    assert (twin.row_length_, twin.bucket_lengths_) == (4, preprocessor.bucket_lengths_)
+
+
 def test_buckets_are_few_and_end_at_the_longest():
-    lengths = np.random.default_rng(0).integers(1, 300, size=1000)
+    lengths = np.random.default_rng(0).integers(0, 300, size=1000)
     buckets = choose_buckets(lengths, 300)
-    assert len(buckets) <= 8 and buckets[-1] == 300 and buckets == sorted(set(buckets))
+    assert len(buckets) == 8 and buckets[-1] == 300 and buckets == sorted(set(buckets))
     padded = np.array(buckets)[np.searchsorted(buckets, lengths)]
     assert (padded >= lengths).all()
-    assert padded.sum() < 1.2 * lengths.sum()  # to 300 it would be twice as much
+    assert padded.sum() < 1.15 * lengths.sum()  # to 300 it would be twice as much
+    assert choose_buckets(np.array([0, 3]), 1) == [1]
+    assert choose_buckets(np.array([0, 3]), 50) == [4, 50]
+
+
+def test_no_other_buckets_pad_less():
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        lengths = np.minimum(random.integers(1, 60, size=30), 50)
+        tried = np.unique(-(-lengths // 4) * 4)
+        tried = tried[tried < 50].tolist()
+        padded = [
+            np.take([*chosen, 50], np.searchsorted(chosen, lengths)).sum()
+            for chosen in itertools.combinations(tried, min(7, len(tried)))
+        ]
+        found = choose_buckets(lengths, 50)
+        assert np.take(found, np.searchsorted(found, lengths)).sum() == min(padded)
+
+
+def test_buckets_know_that_steps_the_recurrence_does_not_read_are_cheap():
+    lengths = np.array([10] * 50 + [20] * 50 + [*range(100, 800, 100)] * 9)
+    assert choose_buckets(lengths, 800, read=40)[:2] == [12, 20]
+    assert choose_buckets(lengths, 800)[0] == 20
 
 
 @pytest.mark.parametrize(
