@@ -1,6 +1,7 @@
 """TextClassifier: raw strings in, labels out."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from os import PathLike
 from typing import Any, Self
 
@@ -779,6 +780,13 @@ class TextClassifier(SequenceEstimator):
             verbose=verbose,
         )
         return self
+
+    def __sklearn_clone__(self) -> Self:
+        """A clone keeps what `pretrain` learned, so that each trial starts from it."""
+        copy = type(self)(**deepcopy(self.get_params(deep=False)))
+        if hasattr(self, "pretrained_"):
+            copy.pretrained_ = self.pretrained_
+        return copy
 
     def _language_arguments(self) -> dict[str, Any]:
         """What networks that share weights have in common, beside `embedding_dim`."""

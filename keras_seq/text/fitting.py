@@ -86,8 +86,7 @@ class Origin:
 
     def fingerprint(self) -> list[Any]:
         """What `hash_data` takes of it."""
-        learned = self.pretrained and self.pretrained.arrays
-        return [self.vocabulary, self.weights, learned]
+        return [self.vocabulary, self.weights, self.pretrained]
 
 
 def start_network(

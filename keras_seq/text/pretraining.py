@@ -204,6 +204,10 @@ class Pretrained:
         ]
         return [self.embedding, *self.front, *layers]
 
+    def fingerprint(self) -> list[Any]:
+        """What `hash_data` takes of it."""
+        return [self.vocabulary, *self.arrays]
+
     def check(self, arguments: Mapping[str, Any]) -> None:
         """Raises unless a classifier of these arguments can start from here."""
         for name, value in arguments.items():

@@ -49,6 +49,8 @@ def default_space(estimator: Any, data: tuple[Any, ...]) -> dict[str, Any]:
         left_out |= {"units", "num_layers"}
     if params.get("cell") == "transformer":
         left_out |= {"cell", "recurrent_dropout"}
+    if hasattr(estimator, "pretrained_"):  # the network and its vocabulary are settled
+        left_out |= {*estimator.pretrained_.arguments, "max_tokens"}
     return {
         name: _with_own(limits, params[name])
         for name, limits in space.items()

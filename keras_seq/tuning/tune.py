@@ -151,7 +151,7 @@ def tune(
         space = default_space(estimator, data)
     checked = make_space(space, params)
     fingerprint = {
-        **fingerprint_fit(estimator, data),
+        **fingerprint_fit(estimator, (data, getattr(estimator, "pretrained_", None))),
         "space": checked.describe(),
         "algorithm": algorithm,
         "objective": objective,

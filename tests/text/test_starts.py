@@ -1,12 +1,16 @@
 """What a fit starts from: vectors, a language model, itself; long texts in chunks."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from keras_seq import TextClassifier, load
+from keras_seq import TextClassifier, load, tune
 from keras_seq.text.pretraining import Pretrained
+from keras_seq.tuning.default_space import default_space
 
 pytestmark = pytest.mark.numeric
 
@@ -89,6 +93,22 @@ def test_a_network_that_was_not_pretrained_so_is_refused():
         make(cell="transformer").pretrain(texts, verbose=0)
     with pytest.raises(ValueError, match="`texts` must not have missing values"):
         make().pretrain(["a", None], verbose=0)
+
+
+def test_a_search_starts_its_trials_from_what_was_pretrained(tmp_path):
+    texts, labels = make_texts()
+    clf = make(units=3).pretrain(texts, epochs=1, verbose=0)
+    assert clone(clf).pretrained_ is clf.pretrained_
+    space = default_space(clf, (texts, labels))
+    assert "dropout" in space and not {"units", "cell", "max_tokens"} & set(space)
+    first = First()
+    clone(clf).set_params(dropout=0.1).fit(texts, labels, callbacks=[first], verbose=0)
+    same(first.weights[0]["embedding"], [clf.pretrained_.embedding])
+    options = {"directory": tmp_path, "executor": None, "max_trials": 1, "verbose": 0}
+    tune(clf, texts, labels, space={"dropout": [0.1, 0.2]}, **options)
+    clf.pretrained_ = replace(clf.pretrained_, embedding=clf.pretrained_.embedding + 1)
+    with pytest.raises(ValueError, match="data differ"):
+        tune(clf, texts, labels, space={"dropout": [0.1, 0.2]}, **options)
 
 
 def test_a_checkpoint_is_of_one_pretraining(tmp_path):
