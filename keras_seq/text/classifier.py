@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from os import PathLike
+from pathlib import Path
 from typing import Any, Self
 
 import keras
@@ -157,8 +158,8 @@ class TextClassifier(SequenceEstimator):
             with a softmax of its own; the answer is the mean of the two, weighted as
             is best on validation. The bag starts from naive Bayes. 0: no bag;
             `"auto"`: 2, and 0 if `stateful`.
-        ngram_dim: Size of the vectors in the bag; `"auto"`: the number of classes, but
-            8 at least and 32 at most.
+        ngram_dim: Size of the vectors in the bag; `"auto"`: 8 up to eight classes, then
+            16, from seventeen on 32.
         ngram_buckets: Number of vectors that all runs of one length share; `"auto"`:
             262,144 of 8 numbers, or as many numbers in fewer vectors.
         ngram_dropout: Share of tokens and runs that the bag leaves out in training.
@@ -612,10 +613,10 @@ class TextClassifier(SequenceEstimator):
         """What the builder is called with."""
         dim, buckets = self.ngram_dim, self.ngram_buckets
         if dim == "auto":
-            dim = min(max(len(self.classes_), 8), 32)
+            dim = min(max(1 << (len(self.classes_) - 1).bit_length(), 8), 32)
         if buckets == "auto":
-            buckets = max(_BAG_NUMBERS // check_integer("ngram_dim", dim, 1), 1)
-            buckets = min(1 << (buckets.bit_length() - 1), MOST_BUCKETS)
+            fitting = max(_BAG_NUMBERS // check_integer("ngram_dim", dim, 1), 1)
+            buckets = min(1 << (fitting.bit_length() - 1), MOST_BUCKETS)
         carried = {"batch_size": self.batch_size, "reset_input": True}
         preprocessor = self.preprocessor_
         longest = preprocessor.max_length_
@@ -723,6 +724,7 @@ class TextClassifier(SequenceEstimator):
         patience: int = 1,
         learning_rate: float = LANGUAGE_RATE,
         verbose: int | str = "auto",
+        checkpoint: str | PathLike[str] | None = None,
         text_col: str = "text",
         on_bad_rows: str = "error",
     ) -> Self:
@@ -739,6 +741,9 @@ class TextClassifier(SequenceEstimator):
                 held back, before it stops.
             learning_rate: Of Adam.
             verbose: 0 is silent; otherwise progress with the time left is shown.
+            checkpoint: Folder that makes it resumable, as that of `fit`, which may be
+                the same. Its files stay: a program that was killed in `fit` and runs
+                again does not pretrain twice.
             text_col: Column of tables with the texts.
             on_bad_rows: As in `fit`.
 
@@ -747,7 +752,8 @@ class TextClassifier(SequenceEstimator):
 
         Raises:
             TypeError, ValueError: If the input breaks a rule, or the network is one
-                that would see the tokens it is to predict.
+                that would see the tokens it is to predict. If `checkpoint` holds
+                another pretraining.
         """
         self._check_arguments()
         check_integer("epochs", epochs, 1)
@@ -756,6 +762,10 @@ class TextClassifier(SequenceEstimator):
         arguments = self._language_arguments()
         check_pretrainable(arguments)
         strings = check_unlabelled(texts, Columns(text_col, on_bad_rows=on_bad_rows))
+        kept = None
+        if checkpoint is not None:
+            told = strings, epochs, patience, learning_rate
+            kept = Checkpoint.open(Path(checkpoint) / "pretrain", self, told)
         preprocessor = self._make_preprocessor()
         tokens = preprocessor.tokenize(strings)
         vectors = self._read_embeddings(preprocessor.learn(tokens))
@@ -778,6 +788,7 @@ class TextClassifier(SequenceEstimator):
             patience=patience,
             seed=self.seed,
             verbose=verbose,
+            checkpoint=kept,
         )
         return self
 

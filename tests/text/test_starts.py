@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 
 from keras_seq import TextClassifier, load, tune
 from keras_seq.text.pretraining import Pretrained
+from keras_seq.training.checkpoint import TrainingState
 from keras_seq.tuning.default_space import default_space
 
 pytestmark = pytest.mark.numeric
@@ -93,6 +94,27 @@ def test_a_network_that_was_not_pretrained_so_is_refused():
         make(cell="transformer").pretrain(texts, verbose=0)
     with pytest.raises(ValueError, match="`texts` must not have missing values"):
         make().pretrain(["a", None], verbose=0)
+
+
+def test_pretraining_goes_on_where_it_was_killed(tmp_path, monkeypatch):
+    texts, _ = make_texts()
+    options = {"epochs": 3, "patience": 3, "verbose": 0}
+    whole = make().pretrain(texts, **options).pretrained_
+    options["checkpoint"] = tmp_path
+    write = TrainingState.write
+
+    def write_and_die(state, path):
+        write(state, path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(TrainingState, "write", write_and_die)
+        make().pretrain(texts, **options)
+    for _ in range(2):  # the second time there is nothing left to do
+        again = make().pretrain(texts, **options).pretrained_
+        same(again.arrays, whole.arrays)
+    with pytest.raises(ValueError, match="another fit"):
+        make(seed=1).pretrain(texts, **options)
 
 
 def test_a_search_starts_its_trials_from_what_was_pretrained(tmp_path):
