@@ -199,6 +199,8 @@ def _forecast_parts(given: dict[str, Any], length: int | None) -> list[Part]:
     if future:
         dense = _dense("future_decoder", future, DECODER_UNITS, horizon)
         parts.append(dense._replace(parameters=future * DECODER_UNITS))
+        dense = _dense("future_linear", future, 1, horizon)
+        parts.append(dense._replace(parameters=future))
     parts.append(_dense("linear", steps, horizon))
     quantiles = _dense("quantiles", DECODER_UNITS, levels, horizon)
     return [*parts, quantiles._replace(parameters=quantiles.parameters + 2)]

@@ -321,6 +321,17 @@ def _forecast(
         horizon, kernel_initializer="zeros", dtype="float32", name="linear"
     )
     center = _repeat_season(scaled, season_length, horizon) + linear(scaled)
+    if "future" in inputs:
+        # The season repeated owes something to its own covariates, as on a holiday.
+        before = _repeat_season(known[:, :lookback], season_length, horizon)
+        effect = keras.layers.Dense(
+            1,
+            use_bias=False,
+            kernel_initializer="zeros",
+            dtype="float32",
+            name="future_linear",
+        )
+        center = center + effect(known[:, lookback:] - before)[..., 0]
     forecast = head(center, ops.relu(decoded))  # (batch, horizon, quantiles)
     return WindowUnscaler(scaler.scaling, name="unscaler")(forecast, location, scale)
 
@@ -386,10 +397,11 @@ def _seasonal_change(scaled: Tensor, observed: Tensor, season_length: int) -> Te
 
 
 def _repeat_season(scaled: Tensor, season_length: int, horizon: int) -> Tensor:
-    """Seasonal naive forecast in scaled space: `(batch, lookback)` -> `(.., horizon)`.
+    """Seasonal naive forecast: `(batch, lookback, ...)` -> `(batch, horizon, ...)`.
 
     A missing step counts as 0, the window's own level where the scaling has one.
     """
     season = scaled[:, -season_length:]
     repeats = -(-horizon // season_length)
-    return ops.tile(season, (1, repeats))[:, :horizon]
+    axes = (1,) * (len(season.shape) - 2)
+    return ops.tile(season, (1, repeats, *axes))[:, :horizon]

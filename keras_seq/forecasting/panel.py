@@ -260,7 +260,7 @@ def _lay_on_grid(
     """Finds the grid and each row's position on it, int64, `(rows,)`."""
     start = stamps.min()
     if not isinstance(stamps, pd.DatetimeIndex):
-        step = check_integer("freq", 1 if freq is None else freq, 1)
+        step = _integer_step(stamps.to_numpy(), bounds, columns.time, freq)
         positions, remainder = np.divmod(stamps.to_numpy() - start, step)
         off = remainder != 0
         grid = TimeGrid(step, int(start))
@@ -277,6 +277,20 @@ def _lay_on_grid(
         columns,
     )
     return grid, positions
+
+
+def _integer_step(stamps: np.ndarray, bounds: np.ndarray, name: str, freq: Any) -> int:
+    if freq is not None:
+        return check_integer("freq", freq, 1)
+    steps = np.delete(np.diff(stamps), bounds[1:-1] - 1)  # within series
+    common = int(np.gcd.reduce(steps)) if len(steps) else 1
+    if common > 1:
+        raise ValueError(
+            f"`freq` must be given where no rows of a series are 1 apart: the steps in "
+            f"column {name!r} are multiples of {common}, so freq={common}, or freq=1 "
+            "if the steps between are missing. Received: freq=None"
+        )
+    return 1
 
 
 def _frequency(
