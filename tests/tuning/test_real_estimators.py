@@ -79,6 +79,8 @@ def test_the_default_space_depends_on_the_estimator_and_the_data() -> None:
     space = default_space(Forecaster(horizon=6), (frame,))
     assert space["lookback"] == [18, "auto", 72, 108]
     assert space["scaling"] == ["log", "mean_abs", "auto"]
+    last = frame.groupby("unique_id").tail(45)  # what leaves a horizon of a series
+    assert default_space(Forecaster(horizon=6), (last,))["lookback"] == [18, "auto", 39]
     below = frame.assign(y=frame["y"] - 30)
     other = Forecaster(horizon=6, lookback=20, units=48, scaling="none", cell="rnn")
     space = default_space(other, (below,))
