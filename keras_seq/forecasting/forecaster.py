@@ -413,25 +413,6 @@ class Forecaster(SequenceEstimator):
         frame = self._forecast_panel(panel, horizon)
         return self._columns.rename(add_levels(frame, pairs))
 
-    def _look_ahead(
-        self, panel: Panel, future: Any, horizon: int | None = None
-    ) -> Panel:
-        """Adds the future covariates of the steps to forecast."""
-        if not self.future_covariates:
-            if future is None:
-                return panel
-            raise ValueError(
-                "`future` must be left out, since this Forecaster was fitted without "
-                f"`future_covariates`. Received: {type(future).__name__}"
-            )
-        if future is None:
-            raise ValueError(
-                "`future` must be given: a long frame with the columns "
-                f"{list(self.future_covariates)} for the steps to forecast. "
-                "Received: future=None"
-            )
-        return panel.with_future(future, self._columns, horizon or self.horizon)
-
     def _forecast_panel(self, panel: Panel, horizon: int | None = None) -> pd.DataFrame:
         source = WindowSource(panel, self._spec)
         series = np.arange(len(panel.ids))
@@ -593,6 +574,25 @@ class Forecaster(SequenceEstimator):
             return make_panel(frame, self._columns, self.freq)
         levels = self._encoder.levels() if self._encoder else None
         return make_panel(frame, self._columns, self.freq_, levels)
+
+    def _look_ahead(
+        self, panel: Panel, future: Any, horizon: int | None = None
+    ) -> Panel:
+        """Adds the future covariates of the steps to forecast."""
+        if not self.future_covariates:
+            if future is None:
+                return panel
+            raise ValueError(
+                "`future` must be left out, since this Forecaster was fitted without "
+                f"`future_covariates`. Received: {type(future).__name__}"
+            )
+        if future is None:
+            raise ValueError(
+                "`future` must be given: a long frame with the columns "
+                f"{list(self.future_covariates)} for the steps to forecast. "
+                "Received: future=None"
+            )
+        return panel.with_future(future, self._columns, horizon or self.horizon)
 
     def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         learned = {name: getattr(self, name) for name in _LEARNED}
