@@ -247,8 +247,9 @@ class Forecaster(SequenceEstimator):
         to train; then everything is trained on for as many (`refit_full`).
 
         Args:
-            df: Long frame, one row per series and step, in any order; or a Series
-                with a DatetimeIndex. Gaps are filled as missing, NaN is missing.
+            df: Long frame of pandas or polars, one row per series and step, in any
+                order; or a Series with a DatetimeIndex. Gaps are filled as missing,
+                NaN is missing.
             callbacks: Keras callbacks, for both trainings.
             verbose: 0 is silent; otherwise progress with the time left is shown.
             checkpoint: Folder that makes the fit resumable: after each epoch it holds
@@ -477,7 +478,8 @@ class Forecaster(SequenceEstimator):
         tells of another's future.
 
         Args:
-            df: Long frame, as in `fit`.
+            df: Long frame, as in `fit`. Future covariates are known after a cutoff as
+                they stand there.
             num_windows: Number of cutoffs; the last one leaves one horizon.
             step_size: Steps between cutoffs; None: one horizon.
             refit: Whether to fit a clone before every cutoff.

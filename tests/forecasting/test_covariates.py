@@ -407,3 +407,27 @@ def test_a_promotion_known_ahead_halves_the_error_of_who_cannot_know_it(frame):
     blind = 10 * future["promo"].mean()
     assert scores["mae"] < 0.5 * blind
     assert scores["skill"] > 0.5
+
+
+def test_past_and_static_covariates_tell_what_neither_tells_alone():
+    """y[t + 1] is x[t] on one side, -x[t] on the other; values tell nothing."""
+    random = np.random.default_rng(0)
+    frames = []
+    for i, sign in enumerate([1, -1] * 4):
+        x = random.normal(size=80)
+        y = np.append(0, sign * x[:-1])
+        frame = pd.DataFrame({"unique_id": i, "ds": range(80), "y": y, "x": x})
+        frames.append(frame.assign(side="minus" if sign < 0 else "plus"))
+    forecaster = Forecaster(
+        horizon=1,
+        lookback=4,
+        units=8,
+        max_steps=150,
+        learning_rate=0.02,
+        refit_full=False,
+        past_covariates=["x"],
+        static_covariates=["side"],
+    )
+    forecaster.fit(pd.concat(frames), verbose=0)
+    # about 0.9 with either alone
+    assert forecaster.validation_["mase"] < 0.6
