@@ -230,7 +230,8 @@ def read_ahead(
     rule = f"`future` must have one row per series and {columns.time!r}; these repeat"
     refuse_rows(repeated, frame[needed], rule)
     if whole and (found < 0).any():
-        _refuse_missing(found < 0, ids, stamps, positions, time)
+        unknown = len(frame) > 0 and bool((series < 0).all())
+        _refuse_missing(found < 0, ids, stamps, positions, time, unknown)
     rows = np.full((*positions.shape, len(columns.future)), np.nan, np.float32)
     levels: Levels = {}
     for index, name in enumerate(columns.future):
@@ -247,12 +248,14 @@ def _refuse_missing(
     stamps: pd.Index,
     positions: np.ndarray,
     time: pd.Index,
+    unknown: bool,
 ) -> None:
     series, steps = np.nonzero(missing)
     shown = pd.DataFrame(
         {"series": ids[series], "missing": stamps[positions[series, steps]]}
     )
     span = f"{time.min()} to {time.max()}" if len(time) else "no rows"
+    span += " of other series alone" * unknown
     raise ValueError(
         "`future` must have a row for each step to forecast of each series; a value "
         f"that is not known may be NaN. Received: {span}, without {len(shown)} steps "

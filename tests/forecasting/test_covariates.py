@@ -206,6 +206,7 @@ def test_what_is_known_ahead_is_found_whatever_the_order_and_the_rest():
             " *shop 1 2024-01-15",
         ),
         (lambda f: f.assign(day=f["day"] - pd.Timedelta(days=30)), "without 9 steps"),
+        (lambda f: f.assign(shop=1), "2024-01-15.* of other series alone, without 9"),
         (lambda f: f.iloc[:0], "Received: no rows, without 9 steps of 3 series"),
         (lambda f: pd.concat([f, f[:1]]), "one row per series and 'day'.*1 of 10 rows"),
         (lambda f: f.drop(columns="promo"), "must have the columns.*without 'promo'"),
