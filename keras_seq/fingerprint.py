@@ -121,6 +121,8 @@ def _differences(stored: Any, fresh: dict[str, Any]) -> Iterator[str]:
 
 
 def _update(digest: Any, data: Any) -> None:
+    if hasattr(data, "to_pandas"):  # polars and the like
+        data = data.to_pandas()
     if isinstance(data, pd.DataFrame | pd.Series):
         hashes = pd.util.hash_pandas_object(data).to_numpy()
         names = list(data.columns) if isinstance(data, pd.DataFrame) else data.name

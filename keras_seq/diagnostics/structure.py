@@ -5,7 +5,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from keras_seq.errors import check_integer
-from keras_seq.forecasting.builder import DECODER_UNITS, build_forecaster
+from keras_seq.forecasting.builder import (
+    DECODER_UNITS,
+    build_forecaster,
+    embedding_width,
+)
 from keras_seq.layers.cells import CELL_MATHS
 from keras_seq.layers.pooling import POOLINGS
 from keras_seq.layers.recurrent import check_units
@@ -181,16 +185,23 @@ def _forecast_parts(given: dict[str, Any], length: int | None) -> list[Part]:
     future = given["num_future"]
     levels = len({*given["quantiles"], 0.5})
     parts = [Part("scaler", 1, 10.0 * steps, 2.0 * steps, 3.0 * steps)]
-    features = 3 + future
+    sizes = given["static_cardinalities"]
+    widths = [embedding_width(size) for size in sizes]
+    for index, (size, wide) in enumerate(zip(sizes, widths, strict=True)):
+        parts.append(Part(f"static_{index}", size * wide, wide, wide, wide))
+    static = given["num_static"] + sum(widths)
+    features = 3 + future + given["num_past"] + static
     parts += _front(given, features, steps)
     encoder, width = _encoder(given, given["conv_filters"] or features, steps, False)
     parts += encoder
     if given["auxiliary"]:
         parts.append(_dense("next_step", width, 1, steps))
-    parts.append(_dense("decoder", width + 2, horizon * DECODER_UNITS))
+    parts.append(_dense("decoder", width + 2 + static, horizon * DECODER_UNITS))
     if future:
         dense = _dense("future_decoder", future, DECODER_UNITS, horizon)
         parts.append(dense._replace(parameters=future * DECODER_UNITS))
+        dense = _dense("future_linear", future, 1, horizon)
+        parts.append(dense._replace(parameters=future))
     parts.append(_dense("linear", steps, horizon))
     quantiles = _dense("quantiles", DECODER_UNITS, levels, horizon)
     return [*parts, quantiles._replace(parameters=quantiles.parameters + 2)]

@@ -11,7 +11,6 @@ from keras_seq.errors import (
     check_integer,
     check_number,
     check_rate,
-    refuse_unavailable,
     suggests_names,
 )
 from keras_seq.layers.encoder import check_structure, encode, make_encoder
@@ -136,11 +135,11 @@ def build_forecaster(
             causal self-attention encoder in the same place.
         units: Hidden size, or one per layer.
         num_layers: Layers of the encoder.
-        num_past: Covariates known only up to now. Not available yet.
+        num_past: Covariates known only up to now.
         num_future: Covariates known in advance, such as the calendar.
-        num_static: Numbers that belong to a series. Not available yet.
-        static_cardinalities: Sizes of the categories that belong to a series. Not
-            available yet.
+        num_static: Numbers that belong to a series.
+        static_cardinalities: How many ids, from 0 on, each category that belongs to a
+            series has.
         quantiles: What to forecast; increasing, within (0, 1).
         point: `"median"`: 0.5 is added to `quantiles` where it is missing.
         scaling: `"mean_abs"`, `"standard"`, `"log"` (positive series) or `"none"`.
@@ -176,10 +175,13 @@ def build_forecaster(
         seed: Of the initial weights; None draws one.
 
     Returns:
-        A compiled model. Its inputs are a dict: `target`, `(batch, lookback)`, and
-        with `num_future` also `future`, `(batch, lookback + horizon, num_future)`;
-        NaN is missing. Its output is `(batch, horizon, num_quantiles)`, in the unit
-        of `target`. The layer named `"scaler"` has a weight `floor`, the least scale.
+        A compiled model. Its inputs are a dict: `target`, `(batch, lookback)`; `past`,
+        `(batch, lookback, num_past)`; `future`, `(batch, lookback + horizon,
+        num_future)`; `static`, `(batch, num_static)`; `static_ids`, int32, `(batch,
+        len(static_cardinalities))`; parts of width 0 are left out. NaN is missing, and
+        covariates should be of order 1: only `target` is scaled. The output is
+        `(batch, horizon, num_quantiles)`, in the unit of `target`. The layer named
+        `"scaler"` has a weight `floor`, the least scale.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -191,20 +193,17 @@ def build_forecaster(
     """
     check_integer("lookback", lookback, 1)
     check_integer("horizon", horizon, 1)
+    check_integer("num_past", num_past, 0)
     check_integer("num_future", num_future, 0)
+    check_integer("num_static", num_static, 0)
+    for size in static_cardinalities:
+        check_integer("static_cardinalities", size, 1)
     check_choice("point", point, ("median",))
     check_choice("scaling", scaling, SCALINGS)
     check_rate("dropout", dropout)
     check_number("learning_rate", learning_rate, above=0)
     _check_season(season_length, lookback)
     _check_direction(bidirectional)
-    refuse_unavailable(
-        {
-            "num_past": (num_past, 0),
-            "num_static": (num_static, 0),
-            "static_cardinalities": (tuple(static_cardinalities), ()),
-        }
-    )
     check_number("auxiliary_weight", auxiliary_weight, above=0)
     check_structure(
         cell=cell,
@@ -220,9 +219,16 @@ def build_forecaster(
     levels = check_quantiles(sorted({*check_quantiles(quantiles), 0.5}))
     with seeded(seed), dtype_policy(precision):
         inputs = {"target": keras.Input((lookback,), name="target")}
-        if num_future:
-            width = (lookback + horizon, num_future)
-            inputs["future"] = keras.Input(width, name="future")
+        for name, width in {
+            "past": (lookback, num_past),
+            "future": (lookback + horizon, num_future),
+            "static": (num_static,),
+        }.items():
+            if width[-1]:
+                inputs[name] = keras.Input(width, name=name)
+        if static_cardinalities:
+            width = (len(static_cardinalities),)
+            inputs["static_ids"] = keras.Input(width, dtype="int32", name="static_ids")
         encoder = make_encoder(
             cell=cell,
             units=units,
@@ -250,6 +256,7 @@ def build_forecaster(
             dropout=dropout,
             conv_filters=conv_filters,
             conv_width=conv_width,
+            static_cardinalities=static_cardinalities,
             auxiliary_weight=auxiliary_weight if auxiliary else None,
         )
         model = ForecastModel(inputs, outputs, name="forecaster")
@@ -272,6 +279,7 @@ def _forecast(
     dropout: float,
     conv_filters: int | None,
     conv_width: int,
+    static_cardinalities: Sequence[int],
     auxiliary_weight: float | None,
 ) -> Tensor:
     """The network itself: raw windows to `(batch, horizon, quantiles)`, raw unit."""
@@ -283,6 +291,12 @@ def _forecast(
         known = _zero_missing(inputs["future"])
         # (batch, lookback, 3 + num_future)
         steps = ops.concatenate([steps, known[:, :lookback]], axis=-1)
+    if "past" in inputs:
+        steps = ops.concatenate([steps, _zero_missing(inputs["past"])], axis=-1)
+    static = _describe_series(inputs, static_cardinalities)
+    if static:
+        told = ops.repeat(ops.concatenate(static, axis=-1)[:, None], lookback, axis=1)
+        steps = ops.concatenate([steps, told], axis=-1)
     encoded, causal = encode(
         steps,
         None,
@@ -297,7 +311,7 @@ def _forecast(
         encoded = loss(encoded, predicted, scaled, observed)
     context = encoded[:, -1]  # (batch, units)
     context = keras.layers.Dropout(dropout, name="dropout")(context)
-    context = ops.concatenate([context, _log_noise(change)], axis=-1)
+    context = ops.concatenate([context, _log_noise(change), *static], axis=-1)
     decoded = keras.layers.Dense(horizon * DECODER_UNITS, name="decoder")(context)
     decoded = ops.reshape(decoded, (-1, horizon, DECODER_UNITS))
     if "future" in inputs:
@@ -307,8 +321,37 @@ def _forecast(
         horizon, kernel_initializer="zeros", dtype="float32", name="linear"
     )
     center = _repeat_season(scaled, season_length, horizon) + linear(scaled)
+    if "future" in inputs:
+        # The season repeated owes something to its own covariates, as on a holiday.
+        before = _repeat_season(known[:, :lookback], season_length, horizon)
+        effect = keras.layers.Dense(
+            1,
+            use_bias=False,
+            kernel_initializer="zeros",
+            dtype="float32",
+            name="future_linear",
+        )
+        center = center + effect(known[:, lookback:] - before)[..., 0]
     forecast = head(center, ops.relu(decoded))  # (batch, horizon, quantiles)
     return WindowUnscaler(scaler.scaling, name="unscaler")(forecast, location, scale)
+
+
+def embedding_width(size: int) -> int:
+    """Numbers that stand for a category of `size` ids: grows slower than they do."""
+    return max(2, min(16, round(1.6 * size**0.5)))
+
+
+def _describe_series(
+    inputs: dict[str, Tensor], static_cardinalities: Sequence[int]
+) -> list[Tensor]:
+    """What belongs to a series, each `(batch, width)`."""
+    parts = [_zero_missing(inputs["static"])] if "static" in inputs else []
+    for index, size in enumerate(static_cardinalities):
+        embed = keras.layers.Embedding(
+            size, embedding_width(size), name=f"static_{index}"
+        )
+        parts.append(embed(inputs["static_ids"][:, index]))
+    return parts
 
 
 def _check_season(season_length: int, lookback: int) -> None:
@@ -354,10 +397,11 @@ def _seasonal_change(scaled: Tensor, observed: Tensor, season_length: int) -> Te
 
 
 def _repeat_season(scaled: Tensor, season_length: int, horizon: int) -> Tensor:
-    """Seasonal naive forecast in scaled space: `(batch, lookback)` -> `(.., horizon)`.
+    """Seasonal naive forecast: `(batch, lookback, ...)` -> `(batch, horizon, ...)`.
 
     A missing step counts as 0, the window's own level where the scaling has one.
     """
     season = scaled[:, -season_length:]
     repeats = -(-horizon // season_length)
-    return ops.tile(season, (1, repeats))[:, :horizon]
+    axes = (1,) * (len(season.shape) - 2)
+    return ops.tile(season, (1, repeats, *axes))[:, :horizon]

@@ -30,6 +30,8 @@ NOISE = 0.02
 # less of it than the training rows do.
 SPREADS = np.geomspace(0.25, 4.0, 81)
 FEW_TARGETS = 200
+# Share of the categories of series that training hides.
+HIDDEN = 0.05
 
 
 def train(
@@ -190,10 +192,18 @@ def verdict(validation: dict[str, float]) -> str:
 
 def model_inputs(windows: Windows) -> dict[str, np.ndarray]:
     """The dict a model of `build_forecaster` takes; parts of width 0 are left out."""
-    inputs = {"target": windows.past}
+    inputs = {"target": windows.past, **windows.covariates}
     if windows.calendar.shape[-1]:
-        inputs["future"] = windows.calendar
+        known = [windows.calendar, *([inputs["future"]] if "future" in inputs else [])]
+        inputs["future"] = np.concatenate(known, axis=-1)
     return inputs
+
+
+def hide_categories(inputs: dict[str, np.ndarray], random: np.random.Generator) -> None:
+    """Makes some categories of series unknown, so that 0 learns to stand for all."""
+    if "static_ids" in inputs:
+        ids = inputs["static_ids"]
+        inputs["static_ids"] = np.where(random.random(ids.shape) < HIDDEN, 0, ids)
 
 
 def training_batches(
@@ -207,7 +217,9 @@ def training_batches(
         series = eligible[random.integers(len(eligible), size=batch_size)]
         origins = random.integers(split.low[series], split.high[series] + 1)
         windows = source.gather(series, origins, split.end)
-        return model_inputs(windows), windows.target
+        inputs = model_inputs(windows)
+        hide_categories(inputs, random)
+        return inputs, windows.target
 
     return Batches(steps_per_epoch, get_batch, endless=True)
 

@@ -11,13 +11,12 @@ import pandas as pd
 from keras_seq.errors import (
     check_choice,
     check_integer,
-    refuse_unavailable,
     suggests_names,
 )
 from keras_seq.forecasting import fitting
 from keras_seq.forecasting.backtest import rolling_origin
 from keras_seq.forecasting.builder import build_forecaster
-from keras_seq.forecasting.features import default_season_length
+from keras_seq.forecasting.features import CovariateEncoder, default_season_length
 from keras_seq.forecasting.frames import (
     add_levels,
     forecast_frame,
@@ -126,9 +125,13 @@ class Forecaster(SequenceEstimator):
         id_col: Column with the series' names; None: the frame is one series.
         time_col: Column with stamps or whole numbers.
         target_col: Column to forecast.
-        static_covariates: Not available yet.
-        past_covariates: Not available yet.
-        future_covariates: Not available yet.
+        static_covariates: Columns that have one value per series.
+        past_covariates: Columns known up to the last step of a series.
+        future_covariates: Columns known ahead, such as prices or holidays; `predict`
+            needs them for the steps to forecast. Of all three, NaN is missing.
+            Numbers and booleans are standardised by the training rows; strings and the
+            category type, also of numbers, are categories (of past and future ones at
+            most 100), and one that `fit` did not see is taken as missing.
 
     Attributes:
         model_: The Keras model (of `build_forecaster`).
@@ -244,8 +247,9 @@ class Forecaster(SequenceEstimator):
         to train; then everything is trained on for as many (`refit_full`).
 
         Args:
-            df: Long frame, one row per series and step, in any order; or a Series
-                with a DatetimeIndex. Gaps are filled as missing, NaN is missing.
+            df: Long frame of pandas or polars, one row per series and step, in any
+                order; or a Series with a DatetimeIndex. Gaps are filled as missing,
+                NaN is missing.
             callbacks: Keras callbacks, for both trainings.
             verbose: 0 is silent; otherwise progress with the time left is shown.
             checkpoint: Folder that makes the fit resumable: after each epoch it holds
@@ -328,10 +332,6 @@ class Forecaster(SequenceEstimator):
         check_integer("patience", self.patience, 1)
         check_integer("seed", self.seed, 0)
         check_choice("scaling", self.scaling, ("auto", *SCALINGS))
-        covariates = ("static_covariates", "past_covariates", "future_covariates")
-        refuse_unavailable(
-            {name: (tuple(getattr(self, name)), ()) for name in covariates}
-        )
         longest = int(panel.lengths.max())
         if longest < 2 or not np.isfinite(panel.values).any():
             raise ValueError(
@@ -351,16 +351,28 @@ class Forecaster(SequenceEstimator):
             )
         else:
             self.lookback_ = check_integer("lookback", self.lookback, 1)
+            if self.lookback_ >= longest:
+                raise ValueError(
+                    "`lookback` must leave a step to forecast: the longest series has "
+                    f"{longest} steps, so {longest - 1} is the longest usable. "
+                    f"Received: lookback={self.lookback_}"
+                )
         usable = self.season_length_ if self.season_length_ <= self.lookback_ else 1
+        self._encoder = None
+        self._settle()
+        end = split_origins(panel.lengths, self._spec, validation=True).end
+        self._encoder = CovariateEncoder.learn(panel, end)
         self._settle()
         source = WindowSource(panel, self._spec)
+        widths = self._encoder.widths() if self._encoder else {"num_future": 0}
         self._builder_args = {
+            **widths,
             **{name: getattr(self, name) for name in _BUILDER_ARGS},
             "precision": resolve_precision(self.precision),
             "lookback": self.lookback_,
             "season_length": usable,
             "scaling": self.scaling_,
-            "num_future": source.num_features,
+            "num_future": source.num_features + widths["num_future"],
         }
         return source
 
@@ -370,7 +382,7 @@ class Forecaster(SequenceEstimator):
     def predict(
         self,
         history: pd.DataFrame | pd.Series | None = None,
-        future: None = None,
+        future: pd.DataFrame | None = None,
         *,
         horizon: int | None = None,
         level: Sequence[float] | None = None,
@@ -380,7 +392,8 @@ class Forecaster(SequenceEstimator):
         Args:
             history: Long frame of any series, seen in `fit` or not; None: after the
                 training data.
-            future: Future covariates. Not available yet.
+            future: Long frame of the future covariates, one row for each step to
+                forecast; other rows and columns are not read.
             horizon: Steps, at most the fitted `horizon`; None: all of them.
             level: Intervals to name, in percent: `[80]` gives `y_hat_lo80` and
                 `y_hat_hi80`.
@@ -390,7 +403,6 @@ class Forecaster(SequenceEstimator):
             `y_hat_q*` per quantile, in the unit of the target column.
         """
         self._check_fitted()
-        refuse_unavailable({"future": (future, None)})
         if horizon is not None and check_integer("horizon", horizon, 1) > self.horizon:
             raise ValueError(
                 f"`horizon` must not exceed the fitted one, {self.horizon}. "
@@ -398,6 +410,7 @@ class Forecaster(SequenceEstimator):
             )
         pairs = level_quantiles(level or (), self.quantiles_)
         panel = self._tail if history is None else self._panel(history, fitted=True)
+        panel = self._look_ahead(panel, future, horizon)
         frame = self._forecast_panel(panel, horizon)
         return self._columns.rename(add_levels(frame, pairs))
 
@@ -414,7 +427,8 @@ class Forecaster(SequenceEstimator):
 
         Args:
             history: Long frame up to the forecast origin of each series.
-            future: The rows that followed, at most `horizon` steps per series.
+            future: The rows that followed, at most `horizon` steps per series, with
+                their future covariates.
 
         Returns:
             `mae`, `rmse`, `smape`, `mase` (means over series), `coverage` of the
@@ -427,7 +441,9 @@ class Forecaster(SequenceEstimator):
         """
         self._check_fitted()
         past = self._panel(history, fitted=True)
-        actual = self._panel(future, fitted=True).observed()
+        columns = self._columns
+        plain = columns.without_covariates()
+        actual = make_panel(future, plain, self.freq_).observed()
         seen = actual[actual["ds"] <= actual["unique_id"].map(self.fit_end_)]
         if len(seen):
             raise ValueError(
@@ -435,6 +451,8 @@ class Forecaster(SequenceEstimator):
                 f"seen: a score of rows trained on says nothing. {len(seen)} rows "
                 f"break this, the first:\n{seen.head(5).to_string()}"
             )
+        if self.future_covariates:  # steps that are not scored need none
+            past = past.with_future(future, columns, self.horizon, whole=False)
         frame = self._forecast_panel(past)
         naive = seasonal_naive(past, self.season_length_, self.horizon)
         frame["seasonal_naive"] = naive.reshape(-1)
@@ -460,7 +478,8 @@ class Forecaster(SequenceEstimator):
         tells of another's future.
 
         Args:
-            df: Long frame, as in `fit`.
+            df: Long frame, as in `fit`. Future covariates are known after a cutoff as
+                they stand there.
             num_windows: Number of cutoffs; the last one leaves one horizon.
             step_size: Steps between cutoffs; None: one horizon.
             refit: Whether to fit a clone before every cutoff.
@@ -505,6 +524,7 @@ class Forecaster(SequenceEstimator):
     def plot(
         self,
         df: pd.DataFrame | None = None,
+        future: pd.DataFrame | None = None,
         *,
         ids: Sequence[Any] | None = None,
         axes: Any = None,
@@ -513,6 +533,7 @@ class Forecaster(SequenceEstimator):
 
         Args:
             df: Long frame to forecast; None: the end of the training data.
+            future: Future covariates, as in `predict`.
             ids: Series to draw; None: the first six.
             axes: Matplotlib axes to draw on; None makes them.
 
@@ -526,7 +547,7 @@ class Forecaster(SequenceEstimator):
         history = panel.tail(4 * self.horizon + self.lookback_).observed()
         return plotting.plot_forecasts(
             history,
-            self._forecast_panel(panel),
+            self._forecast_panel(self._look_ahead(panel, future)),
             id_col="unique_id",
             time_col="ds",
             target_col="y",
@@ -541,26 +562,64 @@ class Forecaster(SequenceEstimator):
 
     @property
     def _columns(self) -> Columns:
-        return Columns(self.id_col, self.time_col, self.target_col)
+        return Columns(
+            self.id_col,
+            self.time_col,
+            self.target_col,
+            self.static_covariates,
+            self.past_covariates,
+            self.future_covariates,
+        )
 
     def _panel(self, frame: Any, fitted: bool = False) -> Panel:
-        return make_panel(frame, self._columns, self.freq_ if fitted else self.freq)
+        if not fitted:
+            return make_panel(frame, self._columns, self.freq)
+        levels = self._encoder.levels() if self._encoder else None
+        return make_panel(frame, self._columns, self.freq_, levels)
+
+    def _look_ahead(
+        self, panel: Panel, future: Any, horizon: int | None = None
+    ) -> Panel:
+        """Adds the future covariates of the steps to forecast."""
+        if not self.future_covariates:
+            if future is None:
+                return panel
+            raise ValueError(
+                "`future` must be left out, since this Forecaster was fitted without "
+                f"`future_covariates`. Received: {type(future).__name__}"
+            )
+        if future is None:
+            raise ValueError(
+                "`future` must be given: a long frame with the columns "
+                f"{list(self.future_covariates)} for the steps to forecast. "
+                "Received: future=None"
+            )
+        return panel.with_future(future, self._columns, horizon or self.horizon)
 
     def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         learned = {name: getattr(self, name) for name in _LEARNED}
         history = self.history_.to_dict(orient="list")
         tail, arrays = self._tail.get_state()
-        return {"learned": learned, "history": history, "tail": tail}, arrays
+        state = {"learned": learned, "history": history, "tail": tail}
+        if self._encoder:
+            state["covariates"] = self._encoder.get_state()
+        return state, arrays
 
     def _set_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         for name in _LEARNED:
             setattr(self, name, state["learned"][name])
         self.history_ = pd.DataFrame(state["history"])
         self._tail = Panel.from_state(state["tail"], arrays)
+        self._encoder = None
+        if "covariates" in state:
+            self._encoder = CovariateEncoder.from_state(state["covariates"])
         self._settle()
 
     def _settle(self) -> None:
         """Sets what follows from other learned attributes."""
         self._spec = WindowSpec(
-            self.lookback_, self.horizon, self.scaling_ in LOCATION_INVARIANT
+            self.lookback_,
+            self.horizon,
+            self.scaling_ in LOCATION_INVARIANT,
+            self._encoder,
         )

@@ -1,34 +1,29 @@
 """Panel: a long frame, checked and laid flat on a regular time grid."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
-from keras_seq.errors import check_integer, did_you_mean
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of the columns of a long frame; `id` None means one single series."""
-
-    id: str | None = "unique_id"
-    time: str = "ds"
-    target: str = "y"
-
-    def names(self) -> list[str]:
-        """The columns a frame must have."""
-        return [name for name in (self.id, self.time, self.target) if name is not None]
-
-    def rename(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """From our names, `unique_id`, `ds` and `y`, to the user's."""
-        if self.id is None:
-            frame = frame.drop(columns="unique_id")
-        names = {"unique_id": self.id, "ds": self.time, "y": self.target}
-        return frame.rename(columns=names)
+from keras_seq.errors import check_integer
+from keras_seq.forecasting.columns import (
+    Columns,
+    as_frame,
+    check_columns,
+    check_target,
+    check_time,
+    refuse_rows,
+)
+from keras_seq.forecasting.covariates import (
+    Covariates,
+    Levels,
+    ranges,
+    read_ahead,
+    read_covariates,
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +62,7 @@ class Panel:
         values: float64, in the unit of the target column; NaN is missing.
         first: int64, `(num_series,)`: the grid position of each series' first step.
         grid: The stamps all series share.
+        covariates: Columns beside the values; None where there are none.
     """
 
     ids: np.ndarray
@@ -74,6 +70,7 @@ class Panel:
     values: np.ndarray
     first: np.ndarray
     grid: TimeGrid
+    covariates: Covariates | None = None
 
     @property
     def lengths(self) -> np.ndarray:
@@ -104,13 +101,42 @@ class Panel:
         return frame[frame["y"].notna()].reset_index(drop=True)
 
     def until(self, position: int) -> Self:
-        """The part before a grid position; series that begin later are left out."""
+        """The part before a grid position; series that begin later are left out.
+
+        Future covariates stay known beyond it.
+        """
         kept = np.clip(position - self.first, 0, self.lengths)
         return self._part(np.zeros_like(kept), kept)
 
     def tail(self, steps: int) -> Self:
         """The last `steps` of each series."""
         return self._part(np.maximum(self.lengths - steps, 0), self.lengths)
+
+    def with_future(
+        self, frame: Any, columns: Columns, horizon: int, whole: bool = True
+    ) -> Self:
+        """Adds the future covariates of the steps after each series.
+
+        Args:
+            frame: Long frame; columns of id, time and future covariates.
+            columns: Names of its columns.
+            horizon: Steps to add.
+            whole: Whether the frame must hold all of them; else they may be missing.
+        """
+        if self.covariates is None:
+            return self
+        ends = (self.first + self.lengths)[:, None]
+        rows, levels = read_ahead(
+            self.covariates,
+            frame,
+            columns,
+            self.ids,
+            pd.Index(self.grid.stamps(0, self.end + horizon)),
+            ends + np.arange(horizon),
+            whole,
+        )
+        known = self.covariates.with_future(self.lengths, rows, levels)
+        return replace(self, covariates=known)
 
     def get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """JSON-able values and arrays that `from_state` takes."""
@@ -127,6 +153,9 @@ class Panel:
             "tail/values": self.values,
             "tail/first": self.first,
         }
+        if self.covariates is not None:
+            state["covariates"], beside = self.covariates.get_state()
+            arrays.update(beside)
         return state, arrays
 
     @classmethod
@@ -142,23 +171,30 @@ class Panel:
             arrays["tail/values"],
             arrays["tail/first"],
             TimeGrid(state["freq"], start),
+            Covariates.from_state(state["covariates"], arrays)
+            if "covariates" in state
+            else None,
         )
 
     def _part(self, low: np.ndarray, high: np.ndarray) -> Self:
         """Steps `low[i]:high[i]` of each series; empty ones are left out."""
         kept = high > low
-        lengths = (high - low)[kept]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        starts = (self.offsets[:-1] + low)[kept]
-        flat = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-        first = (self.first + low)[kept]
-        return type(self)(self.ids[kept], offsets, self.values[flat], first, self.grid)
+        offsets, flat = ranges((self.offsets[:-1] + low)[kept], (high - low)[kept])
+        return replace(
+            self,
+            ids=self.ids[kept],
+            offsets=offsets,
+            values=self.values[flat],
+            first=(self.first + low)[kept],
+            covariates=self.covariates and self.covariates.part(kept, low, flat),
+        )
 
 
 def make_panel(
     frame: pd.DataFrame | pd.Series,
     columns: Columns,
     freq: str | int | None = None,
+    levels: Levels | None = None,
 ) -> Panel:
     """Checks a long frame and lays it on a regular grid.
 
@@ -169,27 +205,28 @@ def make_panel(
             (or integer index), which is one series.
         columns: Names of its columns.
         freq: Time step; None infers it.
+        levels: What `fit` learned of the covariates' columns; None: by their types.
 
     Raises:
         ValueError: Naming the column, the rule and the first offending rows.
     """
-    frame = _as_frame(frame, columns)
-    _check_columns(frame, columns)
-    target = _check_target(frame[columns.target], columns.target)
-    time = _check_time(frame[columns.time], columns.time)
+    frame = as_frame(frame, columns)
+    check_columns(frame, columns)
+    target = check_target(frame[columns.target], columns.target)
+    time = check_time(frame[columns.time], columns.time)
     if columns.id is None:
         codes, ids = np.zeros(len(frame), np.int64), np.array(["series"], dtype=object)
     else:
         codes, uniques = pd.factorize(frame[columns.id], sort=True)
         ids = np.asarray(uniques, dtype=object)
-        _refuse_rows(
+        refuse_rows(
             codes < 0, frame, f"column {columns.id!r} must not have missing values"
         )
     stamps = pd.Index(time)
     order = np.lexsort((stamps.asi8 if hasattr(stamps, "asi8") else time, codes))
     frame, codes, stamps = frame.iloc[order], codes[order], stamps[order]
     repeated = (codes[1:] == codes[:-1]) & (stamps[1:] == stamps[:-1])
-    _refuse_rows(
+    refuse_rows(
         np.concatenate([[False], repeated]),
         frame,
         f"each series must have one row per {columns.time!r}; these are repeated",
@@ -201,103 +238,16 @@ def make_panel(
     first, last = positions[starts], positions[bounds[1:] - 1]
     offsets = np.concatenate([[0], np.cumsum(last - first + 1)])
     values = np.full(offsets[-1], np.nan)
-    values[positions - np.repeat(first - offsets[:-1], np.diff(bounds))] = target[order]
-    return Panel(ids, offsets, values, first, grid)
+    rows = positions - np.repeat(first - offsets[:-1], np.diff(bounds))
+    values[rows] = target[order]
+    beside = read_covariates(frame, columns, starts, offsets, rows, levels)
+    return Panel(ids, offsets, values, first, grid, beside)
 
 
 def cut_frame(frame: pd.DataFrame | pd.Series, columns: Columns, last: Any) -> Any:
     """The rows of a long frame that lie no later than a stamp."""
-    frame = _as_frame(frame, columns)
-    return frame[_check_time(frame[columns.time], columns.time) <= last]
-
-
-def _as_frame(frame: Any, columns: Columns) -> pd.DataFrame:
-    if isinstance(frame, pd.Series):
-        name = "series" if frame.name is None else frame.name
-        fields = {columns.time: frame.index, columns.target: frame.to_numpy()}
-        if columns.id is not None:
-            fields = {columns.id: name, **fields}
-        return pd.DataFrame(fields)
-    if not isinstance(frame, pd.DataFrame):
-        raise TypeError(
-            "The data must be a pandas DataFrame in long format, or a Series with a "
-            f"DatetimeIndex. Received: {type(frame).__name__}"
-        )
-    return frame
-
-
-def _check_columns(frame: pd.DataFrame, columns: Columns) -> None:
-    for role, name in (
-        ("id_col", columns.id),
-        ("time_col", columns.time),
-        ("target_col", columns.target),
-    ):
-        if name is not None and name not in frame:
-            known = [str(column) for column in frame.columns]
-            raise ValueError(
-                f"The frame has no column {name!r} ({role}).{did_you_mean(name, known)}"
-                f" Its columns are: {', '.join(known)}."
-            )
-    if not len(frame):
-        raise ValueError("The frame has no rows.")
-
-
-def _check_target(column: pd.Series, name: str) -> np.ndarray:
-    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(
-        column
-    ):
-        wrong = pd.to_numeric(column, errors="coerce").isna() & column.notna()
-        shown = column[wrong if wrong.any() else column.notna()].head(3).tolist()
-        raise ValueError(
-            f"Column {name!r} must hold numbers. Received: {column.dtype} with values "
-            f"such as {shown}"
-        )
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    _refuse_rows(
-        np.isinf(values), column.to_frame(), f"column {name!r} must be finite or NaN"
-    )
-    return values
-
-
-def _check_time(column: pd.Series, name: str) -> Any:
-    """Returns a DatetimeIndex or an int64 array."""
-    _refuse_rows(
-        column.isna().to_numpy(),
-        column.to_frame(),
-        f"column {name!r} must not have missing values",
-    )
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return pd.DatetimeIndex(column)
-    if pd.api.types.is_integer_dtype(column):
-        return column.to_numpy(dtype=np.int64)
-    zones = {str(getattr(v, "tzinfo", "no")) for v in column if hasattr(v, "tzinfo")}
-    if len(zones) > 1:
-        raise ValueError(
-            f"Column {name!r} mixes time zones ({', '.join(sorted(zones))}): bring "
-            "them to one with pd.to_datetime(column, utc=True)."
-        )
-    raise ValueError(
-        f"Column {name!r} must hold timestamps or whole numbers (pd.to_datetime makes "
-        f"timestamps). Received: {column.dtype} with values such as "
-        f"{column.head(3).tolist()}"
-    )
-
-
-def _refuse_rows(
-    wrong: np.ndarray,
-    frame: pd.DataFrame,
-    rule: str,
-    columns: Columns | None = None,
-) -> None:
-    if not wrong.any():
-        return
-    rows = frame[wrong]
-    if columns:
-        rows = rows[columns.names()]
-    raise ValueError(
-        f"{rule[0].upper()}{rule[1:]}. {int(wrong.sum())} of {len(frame)} rows break "
-        f"this, the first:\n{rows.head(5).to_string()}"
-    )
+    frame = as_frame(frame, columns)
+    return frame[check_time(frame[columns.time], columns.time) <= last]
 
 
 def _lay_on_grid(
@@ -310,7 +260,7 @@ def _lay_on_grid(
     """Finds the grid and each row's position on it, int64, `(rows,)`."""
     start = stamps.min()
     if not isinstance(stamps, pd.DatetimeIndex):
-        step = check_integer("freq", 1 if freq is None else freq, 1)
+        step = _integer_step(stamps.to_numpy(), bounds, columns.time, freq)
         positions, remainder = np.divmod(stamps.to_numpy() - start, step)
         off = remainder != 0
         grid = TimeGrid(step, int(start))
@@ -320,13 +270,27 @@ def _lay_on_grid(
         index = pd.date_range(start, stamps.max(), freq=offset, unit=stamps.unit)
         positions = index.get_indexer(stamps)
         off = positions < 0
-    _refuse_rows(
+    refuse_rows(
         off,
         frame,
         f"freq={grid.freq!r} does not fit the stamps in {columns.time!r}",
         columns,
     )
     return grid, positions
+
+
+def _integer_step(stamps: np.ndarray, bounds: np.ndarray, name: str, freq: Any) -> int:
+    if freq is not None:
+        return check_integer("freq", freq, 1)
+    steps = np.delete(np.diff(stamps), bounds[1:-1] - 1)  # within series
+    common = int(np.gcd.reduce(steps)) if len(steps) else 1
+    if common > 1:
+        raise ValueError(
+            f"`freq` must be given where no rows of a series are 1 apart: the steps in "
+            f"column {name!r} are multiples of {common}, so freq={common}, or freq=1 "
+            "if the steps between are missing. Received: freq=None"
+        )
+    return 1
 
 
 def _frequency(

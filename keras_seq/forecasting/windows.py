@@ -1,10 +1,10 @@
 """Windows: which origins to train on, and their gathering, batch by batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from keras_seq.forecasting.features import calendar_features
+from keras_seq.forecasting.features import CovariateEncoder, calendar_features
 from keras_seq.forecasting.panel import Panel
 
 # float32 holds 7 digits: beyond this ratio the spread would have fewer than 3.
@@ -13,7 +13,7 @@ _LEVEL_OVER_SPREAD = 1e4
 
 @dataclass(frozen=True)
 class WindowSpec:
-    """Window lengths in time steps, and whether every window is moved to zero.
+    """Window lengths in time steps, and how windows become numbers.
 
     Attributes:
         lookback: Steps the model sees.
@@ -21,11 +21,13 @@ class WindowSpec:
         centered: Whether each window's last observed value is subtracted on the host,
             in float64; if not, only windows whose level dwarfs their spread are
             moved. True for scalings that do not see the level anyway.
+        encoder: Of covariates; None where there are none.
     """
 
     lookback: int
     horizon: int
     centered: bool
+    encoder: CovariateEncoder | None = None
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ class Windows:
         target: float32, `(batch, horizon)`, NaN where missing or after the series.
         calendar: float32, `(batch, lookback + horizon, num_features)`.
         shift: float64, `(batch,)`; was subtracted from `past` and `target`.
+        covariates: The network's inputs of `CovariateEncoder.gather`.
     """
 
     past: np.ndarray
     target: np.ndarray
     calendar: np.ndarray
     shift: np.ndarray
+    covariates: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class WindowSource:
@@ -98,6 +102,12 @@ class WindowSource:
         values = np.where(inside, self.panel.values[flat], np.nan)
         past, target = values[:, :lookback], values[:, lookback:]
         shift = self._shift(past)
+        covariates = {}
+        if self.spec.encoder is not None and self.panel.covariates is not None:
+            before = np.where(inside, flat, -1)[:, :lookback]
+            covariates = self.spec.encoder.gather(
+                self.panel.covariates, series, steps, before
+            )
         # row 0 of the calendar is `lookback` steps before grid position 0
         rows = self.panel.first[series][:, None] + steps + lookback
         return Windows(
@@ -105,6 +115,7 @@ class WindowSource:
             target=(target - shift[:, None]).astype(np.float32),
             calendar=self.calendar[rows],
             shift=shift,
+            covariates=covariates,
         )
 
     def _shift(self, past: np.ndarray) -> np.ndarray:

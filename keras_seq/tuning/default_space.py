@@ -66,7 +66,11 @@ def _for_series(forecaster: Any, df: Any) -> dict[str, Any]:
     panel = forecaster._panel(df)
     season = forecaster.season_length or default_season_length(panel.grid.freq)
     chosen = choose_lookback(panel.lengths, season, forecaster.horizon)
-    lookbacks = {max(2, round(chosen * times)): None for times in _LOOKBACKS}
+    # Longer ones than a series can fill are an error.
+    usable = max(int(panel.lengths.max()) - forecaster.horizon, chosen)
+    lookbacks = {
+        min(max(2, round(chosen * times)), usable): None for times in _LOOKBACKS
+    }
     positive = not (panel.values <= 0).any()  # else logarithms say little
     scalings = ["log"] * positive + ["mean_abs", "standard"]
     # What "auto" stands for is not to be tried under two names.

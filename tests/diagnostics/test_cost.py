@@ -48,6 +48,10 @@ def _machine(**changes):
             {**TEXT, "ngrams": 3, "ngram_dim": 5, "ngram_buckets": 16},
         ),
         (build_forecaster, {**SERIES, "num_future": 2, "quantiles": (0.1, 0.9)}),
+        (
+            build_forecaster,
+            {**SERIES, "num_past": 2, "num_static": 1, "static_cardinalities": (3, 9)},
+        ),
         (build_forecaster, {**SERIES, "auxiliary": "next_step", "conv_filters": 4}),
         (build_forecaster, {**SERIES, **DEEP, "scaling": "log"}),
     ],

@@ -195,10 +195,58 @@ def test_scaling_stays_in_float32_under_mixed_precision():
     assert np.abs(output[..., 1] - expected).max() < 0.05
 
 
+COVARIATES = {"num_past": 2, "num_future": 1, "num_static": 2}
+
+
+def make_covariates(count=6, seed=3):
+    random = np.random.default_rng(seed)
+    sizes = {"past": (8, 2), "future": (11, 1), "static": (2,)}
+    inputs = {name: random.normal(size=(count, *s)) for name, s in sizes.items()}
+    ids = random.integers(5, size=(count, 2)).astype("int32")
+    return {**inputs, "static_ids": ids}
+
+
+@pytest.mark.parametrize("cell", ["gru", "transformer"])
+def test_every_covariate_reaches_every_step_of_its_row_only(cell):
+    model = make_model(cell=cell, **COVARIATES, static_cardinalities=(5, 5))
+    model = stir(model)
+    inputs = {**make_windows()[0], **make_covariates()}
+    before = np.asarray(model(inputs))
+    for name, other in make_covariates(seed=4).items():
+        changed = {**inputs, name: inputs[name].copy()}
+        changed[name][0] = other[0] + (name == "static_ids" and other[0] == 0)
+        changed[name][0, -1] = (inputs[name][0, -1] + 1) % 5
+        after = np.asarray(model(changed))
+        assert (np.abs(after - before)[0] > 1e-6).all(), name
+        np.testing.assert_allclose(after[1:], before[1:], rtol=1e-5)
+
+
+def test_missing_covariates_are_zero():
+    model = stir(make_model(**COVARIATES))
+    inputs = {**make_windows()[0], **make_covariates()}
+    del inputs["static_ids"]
+    zeros, missing = dict(inputs), dict(inputs)
+    for name in ("past", "future", "static"):
+        zeros[name], missing[name] = inputs[name].copy(), inputs[name].copy()
+        zeros[name][1:3], missing[name][1:3] = 0.0, np.nan
+    np.testing.assert_array_equal(model(zeros), model(missing))
+
+
+def test_the_repeated_season_is_freed_of_its_covariates():
+    """y = season + 3 x: with the effect known, the forecast is exact."""
+    model = make_model(num_future=1, season_length=4, scaling="none")
+    model.get_layer("future_linear").set_weights([np.array([[3.0]])])
+    season = np.tile([1.0, 5.0, 2.0, 4.0], 3)[:11]
+    x = np.random.default_rng(0).normal(size=(6, 11, 1))
+    y = season + 3 * x[..., 0]
+    output = np.asarray(model({"target": y[:, :8], "future": x}))
+    np.testing.assert_allclose(output[..., 1], y[:, 8:], rtol=1e-5)
+
+
 def test_survives_keras_s_own_format(tmp_path):
-    model = stir(make_model(num_future=2))
+    model = stir(make_model(**COVARIATES, static_cardinalities=(5, 5)))
     inputs, actual = make_windows()
-    inputs["future"] = np.zeros((6, 11, 2), "float32")
+    inputs.update(make_covariates())
     model.fit(inputs, actual, verbose=0)
     model.save(tmp_path / "model.keras")
     twin = keras.saving.load_model(tmp_path / "model.keras")
@@ -216,8 +264,8 @@ def test_survives_keras_s_own_format(tmp_path):
         ({"season_length": 9}, "`season_length` must not exceed `lookback`"),
         ({"bidirectional": True}, "the backward direction needs the future"),
         ({"scaling": "lgo"}, "`scaling` must be one of.*Did you mean 'log'"),
-        ({"num_past": 1}, "`num_past` is not available in this version"),
-        ({"static_cardinalities": (3,)}, "`static_cardinalities` is not available"),
+        ({"num_past": -1}, "`num_past` must be a whole number of at least 0"),
+        ({"static_cardinalities": (3, 0)}, "`static_cardinalities` must be .*=0"),
         ({"stateful": True}, "`batch_size` must be a whole number"),
         ({"auxiliary": "next"}, "`auxiliary` must be one of"),
         (

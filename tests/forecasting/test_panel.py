@@ -178,6 +178,14 @@ def test_frequency_that_cannot_be_inferred_is_asked_for():
         make_panel(mixed, COLUMNS)
 
 
+def test_step_of_whole_numbers_is_asked_for_where_it_is_not_one():
+    frame = pd.DataFrame({"unique_id": [*"aaabb"], "ds": [0, 10, 30, 5, 25], "y": 1.0})
+    with pytest.raises(ValueError, match="multiples of 10, so freq=10, or freq=1"):
+        make_panel(frame, COLUMNS)
+    assert make_panel(frame[:4], COLUMNS, 5).lengths.tolist() == [7, 1]
+    assert make_panel(frame.assign(ds=[0, 3, 4, 9, 9]).iloc[:4], COLUMNS).end == 10
+
+
 def test_not_a_frame():
     with pytest.raises(TypeError, match="pandas DataFrame in long format.*list"):
         make_panel([1, 2, 3], COLUMNS)

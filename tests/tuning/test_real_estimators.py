@@ -77,12 +77,12 @@ def test_a_text_classifier_is_searched_and_refitted() -> None:
 def test_the_default_space_depends_on_the_estimator_and_the_data() -> None:
     frame = _series()
     space = default_space(Forecaster(horizon=6), (frame,))
-    assert space["lookback"] == [18, "auto", 72, 108]
+    assert space["lookback"] == [18, "auto", 54]  # 6 of 60 steps are to forecast
     assert space["scaling"] == ["log", "mean_abs", "auto"]
     below = frame.assign(y=frame["y"] - 30)
     other = Forecaster(horizon=6, lookback=20, units=48, scaling="none", cell="rnn")
     space = default_space(other, (below,))
-    assert space["lookback"] == [18, 36, 72, 108, 20]
+    assert space["lookback"] == [18, 36, 54, 20]
     assert space["scaling"] == ["mean_abs", "standard", "none"]
     assert space["units"] == [32, 64, 128, 48]
     assert space["cell"] == ["gru", "lstm", "rnn"]
