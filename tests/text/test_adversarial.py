@@ -138,9 +138,9 @@ def test_a_fit_that_was_killed_goes_on(tmp_path):
     labels = ["good" in text for text in texts]
 
     def fit(**options):
-        clf = TextClassifier(
-            adversarial=0.1, units=3, embedding_dim=4, epochs=2, baseline=False
-        )
+        small = {"cell": "rnn", "units": 3, "embedding_dim": 4, "ngrams": 0}
+        once = {"epochs": 2, "baseline": False, "refit_full": False}
+        clf = TextClassifier(adversarial=0.1, **small, **once)
         return clf.fit(texts, labels, verbose=0, **options)
 
     whole = fit()
