@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_seq.errors import check_rate
 from keras_seq.layers.padding import zero_padding
+from keras_seq.layers.truncation import Truncate
 from keras_seq.training.autodiff import value_and_gradients
 
 Tensor = Any
@@ -93,8 +94,12 @@ def adversarial_loss(
 
     # Nothing is differentiated twice, which hand-written backward passes do not know.
     fixed = [ops.stop_gradient(value) for value in values]
-    embedded = ops.stop_gradient(model.get_layer("embedding")(inputs["tokens"]))
-    embedded = ops.cast(zero_padding(embedded, inputs["length"]), "float32")
+    tokens, length = inputs["tokens"], inputs["length"]
+    for layer in model.layers:
+        if isinstance(layer, Truncate):  # what the recurrence reads
+            tokens, length = layer(tokens, length)
+    embedded = ops.stop_gradient(model.get_layer("embedding")(tokens))
+    embedded = ops.cast(zero_padding(embedded, length), "float32")
     _, _, gradient = value_and_gradients(
         lambda movement: (_MAGNIFIED * loss_of(fixed, movement), None),
         ops.zeros_like(embedded),
