@@ -1,5 +1,6 @@
 """Forecaster: a long frame in, forecasts with intervals out."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any, Self
@@ -23,6 +24,12 @@ from keras_seq.forecasting.frames import (
     forecast_frame,
     join_actuals,
     level_quantiles,
+    path_frame,
+)
+from keras_seq.forecasting.intervals import (
+    Calibration,
+    draw_shares,
+    scale_forecasts,
 )
 from keras_seq.forecasting.panel import Columns, Panel, cut_frame, make_panel
 from keras_seq.forecasting.scores import score, seasonal_naive
@@ -94,6 +101,11 @@ class Forecaster(SequenceEstimator):
         num_layers: Layers of the encoder.
         quantiles: What to forecast beside the median.
         point: `"median"`: `y_hat` is the 0.5 quantile.
+        conformal: Whether `fit` calibrates the quantiles of each horizon step on the
+            part it holds back (see `keras_seq.forecasting.intervals.Calibration`);
+            `predict` then gives intervals of any `level`. Nothing is trained anew, so
+            it may also be set after `fit`. Without a held-back part (every series
+            too short) the quantiles stay the network's.
         scaling: `"standard"`, `"mean_abs"`, `"log"`, `"none"`, or `"auto"`.
         dropout: Rate between layers and before the decoder.
         recurrent_dropout: Rate on the recurrent state.
@@ -159,6 +171,7 @@ class Forecaster(SequenceEstimator):
         num_layers: int = 1,
         quantiles: Sequence[float] = (0.1, 0.5, 0.9),
         point: str = "median",
+        conformal: bool = False,
         scaling: str = "auto",
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
@@ -199,6 +212,7 @@ class Forecaster(SequenceEstimator):
         self.num_layers = num_layers
         self.quantiles = quantiles
         self.point = point
+        self.conformal = conformal
         self.scaling = scaling
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
@@ -303,6 +317,7 @@ class Forecaster(SequenceEstimator):
                 **fitting.validate(model, source, held_out, self.season_length_),
             }
             spread = fitting.calibrate(model, source, held_out)
+            self._calibration = fitting.learn_calibration(model, source, held_out)
             if verbose:
                 print(fitting.verdict(self.validation_))
             if self.refit_full:
@@ -312,6 +327,9 @@ class Forecaster(SequenceEstimator):
             self.best_step_ = min(limit, fitting.SHORT_SERIES_STEPS)
             model, self.history_ = train(everything, self.best_step_, "fit")
             self.validation_ = {}
+            self._calibration = fitting.learn_calibration(model, source, held_out)
+        if self.conformal:
+            self._warn_of_few_errors()
         self._tail = panel.tail(max(self.lookback_, self.season_length_))
         self.model_ = model
         return self
@@ -382,30 +400,129 @@ class Forecaster(SequenceEstimator):
                 training data.
             future: Future covariates. Not available yet.
             horizon: Steps, at most the fitted `horizon`; None: all of them.
-            level: Intervals to name, in percent: `[80]` gives `y_hat_lo80` and
-                `y_hat_hi80`.
+            level: Intervals to name, in percent, each within (0, 100): `[80]` gives
+                `y_hat_lo80` and `y_hat_hi80`. Their bounds must be among `quantiles`,
+                unless the forecaster is `conformal`.
 
         Returns:
             One row per series and step: id and time columns, `y_hat`, one
             `y_hat_q*` per quantile, in the unit of the target column.
+
+        Raises:
+            ValueError: If `level` or `horizon` is out of its range, or a bound was
+                not trained; the message names the quantiles to add.
         """
         self._check_fitted()
         refuse_unavailable({"future": (future, None)})
-        if horizon is not None and check_integer("horizon", horizon, 1) > self.horizon:
+        horizon = self._check_horizon(horizon)
+        calibrated = self.conformal and self._calibration.usable
+        pairs = level_quantiles(
+            () if level is None else level, self.quantiles_, not calibrated
+        )
+        if calibrated and pairs:
+            bounds = [bound for pair in pairs.values() for bound in pair]
+            self._calibration.warn_of_tails(bounds)
+        panel = self._tail if history is None else self._panel(history, fitted=True)
+        frame = self._forecast_panel(panel, horizon, pairs)
+        return self._columns.rename(frame)
+
+    def _forecast_panel(
+        self,
+        panel: Panel,
+        horizon: int | None = None,
+        levels: dict[float, tuple[float, float]] | None = None,
+    ) -> pd.DataFrame:
+        source = WindowSource(panel, self._spec)
+        series = np.arange(len(panel.ids))
+        values = fitting.forecast(self.model_, source, series, panel.lengths)
+        shown = self.quantiles_
+        if self.conformal and self._calibration.usable:
+            scaled = scale_forecasts(self.model_, source, series, panel.lengths, values)
+            bounds = {bound for pair in (levels or {}).values() for bound in pair}
+            shown = tuple(sorted({*shown, *bounds}))
+            values = scaled.unscale(
+                self._calibration.quantiles(scaled, np.array(shown))
+            )
+        frame = forecast_frame(panel, values[:, :horizon], shown)
+        frame = add_levels(frame, levels or {})
+        extra = [f"y_hat_q{q:g}" for q in shown if q not in self.quantiles_]
+        return frame.drop(columns=extra)
+
+    def simulate(
+        self,
+        num_paths: int = 100,
+        history: pd.DataFrame | pd.Series | None = None,
+        future: None = None,
+        *,
+        horizon: int | None = None,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Draws sample paths of the steps after a history.
+
+        At each step the paths are distributed as the quantiles of `predict` say:
+        between and beyond trained quantiles like a normal distribution, with
+        `conformal=True` as the held-back errors. From step to step they go together
+        as the held-back errors did (a normal copula of their ranks), so that totals
+        and extremes over several steps have the right spread; without a held-back
+        part, as errors of a random walk. Paths of different series are independent,
+        so a total over series would spread too little where series share shocks.
+
+        Args:
+            num_paths: Paths of each series.
+            history: As in `predict`.
+            future: As in `predict`.
+            horizon: As in `predict`.
+            seed: Of the draws; the paths of a series do not depend on which others
+                are drawn.
+
+        Returns:
+            One row per series, path and step: id, `path` (from 0), time, and the
+            target column.
+
+        Raises:
+            ValueError: If an argument breaks a rule, or only the median was trained
+                and there is no `conformal`.
+        """
+        self._check_fitted()
+        refuse_unavailable({"future": (future, None)})
+        check_integer("num_paths", num_paths, 1)
+        check_integer("seed", seed, 0)
+        horizon = self._check_horizon(horizon)
+        panel = self._tail if history is None else self._panel(history, fitted=True)
+        source = WindowSource(panel, self._spec)
+        series = np.arange(len(panel.ids))
+        values = fitting.forecast(self.model_, source, series, panel.lengths)
+        scaled = scale_forecasts(self.model_, source, series, panel.lengths, values)
+        shares = draw_shares(
+            self._calibration.correlation(), num_paths, panel.ids, seed
+        )
+        if self.conformal and self._calibration.usable:
+            paths = self._calibration.quantiles(scaled, shares)
+        else:
+            paths = scaled.interpolate(shares)
+        frame = path_frame(panel, scaled.unscale(paths)[:, :horizon])
+        return self._columns.rename(frame)
+
+    def _check_horizon(self, horizon: int | None) -> int:
+        """The steps to forecast, at most as many as were fitted."""
+        if horizon is None:
+            return self.horizon
+        if check_integer("horizon", horizon, 1) > self.horizon:
             raise ValueError(
                 f"`horizon` must not exceed the fitted one, {self.horizon}. "
                 f"Received: {horizon=}"
             )
-        pairs = level_quantiles(level or (), self.quantiles_)
-        panel = self._tail if history is None else self._panel(history, fitted=True)
-        frame = self._forecast_panel(panel, horizon)
-        return self._columns.rename(add_levels(frame, pairs))
+        return horizon
 
-    def _forecast_panel(self, panel: Panel, horizon: int | None = None) -> pd.DataFrame:
-        source = WindowSource(panel, self._spec)
-        series = np.arange(len(panel.ids))
-        values = fitting.forecast(self.model_, source, series, panel.lengths)
-        return forecast_frame(panel, values[:, :horizon], self.quantiles_)
+    def _warn_of_few_errors(self) -> None:
+        if self._calibration.usable:
+            self._calibration.warn_of_tails(self.quantiles_, stacklevel=4)
+        else:
+            warnings.warn(
+                "conformal=True has too little held back to calibrate with: series "
+                "must be longer than two horizons. The quantiles are the network's.",
+                stacklevel=4,
+            )
 
     def evaluate(
         self, history: pd.DataFrame | pd.Series, future: pd.DataFrame | pd.Series
@@ -550,6 +667,7 @@ class Forecaster(SequenceEstimator):
         learned = {name: getattr(self, name) for name in _LEARNED}
         history = self.history_.to_dict(orient="list")
         tail, arrays = self._tail.get_state()
+        arrays = {**arrays, "calibration": self._calibration.deviations}
         return {"learned": learned, "history": history, "tail": tail}, arrays
 
     def _set_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -557,6 +675,8 @@ class Forecaster(SequenceEstimator):
             setattr(self, name, state["learned"][name])
         self.history_ = pd.DataFrame(state["history"])
         self._tail = Panel.from_state(state["tail"], arrays)
+        none = np.zeros((0, self.horizon), np.float32)  # saved before there was any
+        self._calibration = Calibration(arrays.get("calibration", none))
         self._settle()
 
     def _settle(self) -> None:
