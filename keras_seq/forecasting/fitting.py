@@ -133,8 +133,7 @@ def validate(
     reachable = season_length if season_length <= source.spec.lookback else 1
     naive = repeat_season(windows, reachable)
     scale = naive_scale(source.panel, season_length, split.end)[split.series, None]
-    middle = model.quantiles.index(0.5)
-    error = np.abs(forecasts[:, :, middle] - actual)
+    error = np.abs(forecasts[:, :, model.point_index] - actual)
     return {
         "mae": finite_mean(error),
         "mase": finite_mean(error / scale),
@@ -274,7 +273,7 @@ def forecast(
         batch_size: Windows at a time.
 
     Returns:
-        float64, `(num_windows, horizon, num_quantiles)`.
+        float64, `(num_windows, horizon, num_outputs)`, as the model's.
     """
     parts = []
     for start in range(0, len(series), batch_size):

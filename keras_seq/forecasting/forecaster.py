@@ -40,6 +40,7 @@ from keras_seq.forecasting.windows import (
     choose_lookback,
     split_origins,
 )
+from keras_seq.layers.quantiles import check_quantiles
 from keras_seq.layers.scaling import LOCATION_INVARIANT, SCALINGS
 from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.estimator import SequenceEstimator
@@ -99,8 +100,11 @@ class Forecaster(SequenceEstimator):
         cell: `"rnn"`, `"lstm"`, `"gru"`, or `"transformer"` to compare with.
         units: Hidden size, or one per layer.
         num_layers: Layers of the encoder.
-        quantiles: What to forecast beside the median.
-        point: `"median"`: `y_hat` is the 0.5 quantile.
+        quantiles: What to forecast beside the median; increasing, within (0, 1).
+        point: What `y_hat` is: `"median"`, the 0.5 quantile, or `"mean"`, trained by
+            squared error beside the quantiles, for totals and for intermittent
+            demand, whose median is often zero. How long to train is chosen by the
+            quantiles in both cases.
         conformal: Whether `fit` calibrates the quantiles of each horizon step on the
             part it holds back (see `keras_seq.forecasting.intervals.Calibration`);
             `predict` then gives intervals of any `level`. Nothing is trained anew, so
@@ -346,6 +350,7 @@ class Forecaster(SequenceEstimator):
         check_integer("patience", self.patience, 1)
         check_integer("seed", self.seed, 0)
         check_choice("scaling", self.scaling, ("auto", *SCALINGS))
+        check_quantiles(self.quantiles)
         covariates = ("static_covariates", "past_covariates", "future_covariates")
         refuse_unavailable(
             {name: (tuple(getattr(self, name)), ()) for name in covariates}
@@ -435,7 +440,7 @@ class Forecaster(SequenceEstimator):
         source = WindowSource(panel, self._spec)
         series = np.arange(len(panel.ids))
         values = fitting.forecast(self.model_, source, series, panel.lengths)
-        shown = self.quantiles_
+        point, shown = values[..., self.model_.point_index], self.quantiles_
         if self.conformal and self._calibration.usable:
             scaled = scale_forecasts(self.model_, source, series, panel.lengths, values)
             bounds = {bound for pair in (levels or {}).values() for bound in pair}
@@ -443,7 +448,7 @@ class Forecaster(SequenceEstimator):
             values = scaled.unscale(
                 self._calibration.quantiles(scaled, np.array(shown))
             )
-        frame = forecast_frame(panel, values[:, :horizon], shown)
+        frame = forecast_frame(panel, values[:, :horizon], shown, point[:, :horizon])
         frame = add_levels(frame, levels or {})
         extra = [f"y_hat_q{q:g}" for q in shown if q not in self.quantiles_]
         return frame.drop(columns=extra)

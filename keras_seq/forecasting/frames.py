@@ -10,20 +10,21 @@ from keras_seq.forecasting.panel import Panel
 
 
 def forecast_frame(
-    panel: Panel, values: np.ndarray, quantiles: Sequence[float]
+    panel: Panel, values: np.ndarray, quantiles: Sequence[float], point: np.ndarray
 ) -> pd.DataFrame:
     """Lays forecasts of the steps after each series out as rows.
 
     Args:
         panel: The histories, one forecast for each.
         values: float64, `(num_series, horizon, num_quantiles)`.
-        quantiles: Of the last axis; 0.5 is among them.
+        quantiles: Of the last axis.
+        point: float64, `(num_series, horizon)`: `y_hat`.
     """
     num_series, horizon, _ = values.shape
     columns = {
         "unique_id": np.repeat(panel.ids, horizon),
         "ds": _stamps_after(panel, horizon),
-        "y_hat": values[:, :, list(quantiles).index(0.5)].reshape(-1),
+        "y_hat": point.reshape(-1),
     }
     for index, quantile in enumerate(quantiles):
         columns[f"y_hat_q{quantile:g}"] = values[:, :, index].reshape(-1)

@@ -49,7 +49,7 @@ def _machine(**changes):
         ),
         (build_forecaster, {**SERIES, "num_future": 2, "quantiles": (0.1, 0.9)}),
         (build_forecaster, {**SERIES, "auxiliary": "next_step", "conv_filters": 4}),
-        (build_forecaster, {**SERIES, **DEEP, "scaling": "log"}),
+        (build_forecaster, {**SERIES, **DEEP, "scaling": "log", "point": "mean"}),
     ],
 )
 def test_parameters_are_those_of_the_built_network(builder, arguments):

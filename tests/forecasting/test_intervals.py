@@ -266,6 +266,23 @@ def test_paths_are_distributed_as_the_quantiles_say(frame, conformal, scaling):
         assert (paths["y"] > 0).all()
 
 
+def test_point_may_be_the_mean_beside_calibrated_quantiles(frame, tmp_path):
+    sales = frame.assign(y=(frame["y"] / frame["y"].std() > 0.5) * 3.0)
+    forecaster = Forecaster(**TINY, point="mean", conformal=True)
+    forecaster.fit(sales, verbose=0).save(tmp_path / "f.kseq")
+    forecasts = forecaster.predict(level=[90])
+    assert not np.allclose(forecasts["y_hat"], forecasts["y_hat_q0.5"])
+    twin = keras_seq.load(tmp_path / "f.kseq")
+    pd.testing.assert_frame_equal(twin.predict(level=[90]), forecasts, atol=1e-6)
+    assert len(forecaster.simulate(2)) == 40 * 2 * 3
+
+
+@pytest.mark.parametrize("quantiles", [(0.9, 0.1), (0.1, 0.1), (), 0.5, (0.1, 1.0)])
+def test_bad_quantiles(frame, quantiles):
+    with pytest.raises(ValueError, match="`quantiles` must .*Received: quantiles="):
+        Forecaster(**TINY, quantiles=quantiles).fit(frame, verbose=0)
+
+
 def test_paths_are_repeatable_and_each_series_has_its_own(fitted, frame):
     paths = fitted.simulate(7, seed=3)
     pd.testing.assert_frame_equal(paths, fitted.simulate(7, seed=3))
