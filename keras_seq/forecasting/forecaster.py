@@ -32,7 +32,12 @@ from keras_seq.forecasting.intervals import (
     scale_forecasts,
 )
 from keras_seq.forecasting.panel import Columns, Panel, cut_frame, make_panel
-from keras_seq.forecasting.scores import score, seasonal_naive
+from keras_seq.forecasting.scores import (
+    BASELINES,
+    score,
+    score_backtest,
+    seasonal_naive,
+)
 from keras_seq.forecasting.windows import (
     Split,
     WindowSource,
@@ -363,10 +368,7 @@ class Forecaster(SequenceEstimator):
                 f"{int(np.isfinite(panel.values).sum())} values in all"
             )
         self.freq_ = panel.grid.freq
-        if self.season_length is None:
-            self.season_length_ = default_season_length(self.freq_)
-        else:
-            self.season_length_ = check_integer("season_length", self.season_length, 1)
+        self.season_length_ = self._resolve_season(panel)
         self.scaling_ = "standard" if self.scaling == "auto" else self.scaling
         if self.lookback == "auto":
             self.lookback_ = choose_lookback(
@@ -386,6 +388,11 @@ class Forecaster(SequenceEstimator):
             "num_future": source.num_features,
         }
         return source
+
+    def _resolve_season(self, panel: Panel) -> int:
+        if self.season_length is None:
+            return default_season_length(panel.grid.freq)
+        return check_integer("season_length", self.season_length, 1)
 
     def _build_model(self, **arguments: Any) -> keras.Model:
         return build_forecaster(**arguments)
@@ -539,7 +546,8 @@ class Forecaster(SequenceEstimator):
             future: The rows that followed, at most `horizon` steps per series.
 
         Returns:
-            `mae`, `rmse`, `smape`, `mase` (means over series), `coverage` of the
+            `mae`, `rmse`, `smape`, `mase` (means over series), `scaled_crps` (twice the
+            mean pinball loss over the quantiles, over the mean |y|), `coverage` of the
             widest interval beside its `level` in percent, `skill` (1 - mase / mase
             of seasonal naive), `n` points scored, and `baselines`.
 
@@ -590,7 +598,9 @@ class Forecaster(SequenceEstimator):
 
         Returns:
             One row per series, cutoff and step that has an actual value: id, `cutoff`
-            (last stamp seen), time, target, `y_hat`, `y_hat_q*`, `seasonal_naive`.
+            (last stamp seen), time, target, `y_hat`, `y_hat_q*`, and the baselines:
+            `seasonal_naive`, the season before, and `naive`, the last value.
+            `score_backtest` scores it.
         """
         check_integer("num_windows", num_windows, 1)
         step_size = self.horizon if step_size is None else step_size
@@ -599,6 +609,47 @@ class Forecaster(SequenceEstimator):
             self, self._panel(df), num_windows, step_size, refit, verbose
         )
         return self._columns.rename(frame)
+
+    def score_backtest(
+        self,
+        windows: pd.DataFrame,
+        df: pd.DataFrame | pd.Series,
+        by: str | None = None,
+    ) -> pd.DataFrame:
+        """Scores what `backtest` returned, beside its baselines.
+
+        Args:
+            windows: As `backtest` returned it, or some of its rows.
+            df: The frame given to `backtest`: MASE divides by the seasonal changes
+                up to each cutoff.
+            by: None for one row per model; `"series"` or `"cutoff"` for one row per
+                model and series or cutoff.
+
+        Returns:
+            Columns as in `keras_seq.forecasting.scores.score_backtest`: `model`,
+            `n`, `mae`, `rmse`, `smape`, `mase`, `scaled_crps`, `coverage`, `level`,
+            `skill`.
+
+        Raises:
+            ValueError: If `windows` lacks a column or `by` is another.
+        """
+        panel = self._panel(df)
+        ours = self._columns.restore(windows)
+        quantiles = [f"y_hat_q{q:g}" for q in self.quantiles_]
+        for name in ("unique_id", "cutoff", "ds", "y", "y_hat", *quantiles, *BASELINES):
+            if name not in ours:
+                raise ValueError(
+                    "`windows` must be what `backtest` of a forecaster with these "
+                    f"arguments returned. It has no column {name!r}."
+                )
+        table = score_backtest(
+            ours,
+            panel,
+            season_length=self._resolve_season(panel),
+            quantiles=self.quantiles_,
+            by=by,
+        )
+        return self._columns.rename(table) if by == "series" else table
 
     def split_folds(
         self, count: int, df: pd.DataFrame | pd.Series

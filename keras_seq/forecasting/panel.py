@@ -30,6 +30,13 @@ class Columns:
         names = {"unique_id": self.id, "ds": self.time, "y": self.target}
         return frame.rename(columns=names)
 
+    def restore(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """From the user's names to ours; undoes `rename`."""
+        if self.id is None:
+            frame = frame.assign(unique_id="series")
+        names = {self.id: "unique_id", self.time: "ds", self.target: "y"}
+        return frame.rename(columns=names)
+
 
 @dataclass(frozen=True)
 class TimeGrid:
@@ -92,16 +99,20 @@ class Panel:
 
     def observed(self) -> pd.DataFrame:
         """Back to a long frame: `unique_id`, `ds`, `y` of the steps with a value."""
+        frame = self.to_frame()
+        return frame[frame["y"].notna()].reset_index(drop=True)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Back to a long frame: `unique_id`, `ds`, `y`, gaps as NaN."""
         steps = np.arange(len(self.values)) - np.repeat(self.offsets[:-1], self.lengths)
         positions = np.repeat(self.first, self.lengths) + steps
-        frame = pd.DataFrame(
+        return pd.DataFrame(
             {
                 "unique_id": np.repeat(self.ids, self.lengths),
                 "ds": self.grid.stamps(0, self.end)[positions],
                 "y": self.values,
             }
         )
-        return frame[frame["y"].notna()].reset_index(drop=True)
 
     def until(self, position: int) -> Self:
         """The part before a grid position; series that begin later are left out."""
