@@ -127,9 +127,10 @@ def backtest(
     write_table(windows, output)
     if output is not None:
         table = forecaster.score_backtest(windows, frame).set_index("model")
+        scores = table.drop(columns="n").rename(index={"y_hat": "this model"})
         rows = {
-            "this model" if model == "y_hat" else str(model): values.dropna().to_dict()
-            for model, values in table.drop(columns="n").iterrows()
+            str(model): {str(name): score for name, score in values.dropna().items()}
+            for model, values in scores.iterrows()
         }
         print(format_table(rows))
         print(f"{len(windows):,} rows in {output}")

@@ -31,6 +31,7 @@ from keras_seq.forecasting.intervals import (
     draw_shares,
     scale_forecasts,
 )
+from keras_seq.forecasting.lag_copy import find_lag_copy
 from keras_seq.forecasting.panel import Columns, Panel, cut_frame, make_panel
 from keras_seq.forecasting.scores import (
     BASELINES,
@@ -264,7 +265,9 @@ class Forecaster(SequenceEstimator):
         """Trains on a long frame.
 
         The last tenth of each series, at least one horizon, decides how many steps
-        to train; then everything is trained on for as many (`refit_full`).
+        to train; then everything is trained on for as many (`refit_full`). Warns if the
+        network only repeats the last value there, where a linear map of the window or
+        the season before does better.
 
         Args:
             df: Long frame, one row per series and step, in any order; or a Series
@@ -329,6 +332,11 @@ class Forecaster(SequenceEstimator):
             self._calibration = fitting.learn_calibration(model, source, held_out)
             if verbose:
                 print(fitting.verdict(self.validation_))
+            copied = find_lag_copy(
+                model, source, held_out, self.season_length_, self.seed
+            )
+            if copied:
+                warnings.warn(copied, stacklevel=3)
             if self.refit_full:
                 model, _ = train(everything, self.best_step_, "refit")
                 model.get_layer("quantiles").spread.assign(spread)

@@ -12,7 +12,11 @@ import keras_seq
 from keras_seq import Forecaster
 from keras_seq.forecasting.intervals import Calibration, ScaledForecasts, draw_shares
 
-pytestmark = pytest.mark.numeric
+pytestmark = [
+    pytest.mark.numeric,
+    # ten steps of training: true, and of no interest here
+    pytest.mark.filterwarnings("ignore:The network hardly does more than repeat"),
+]
 
 TINY = {
     "horizon": 3,
