@@ -36,7 +36,7 @@ def test_fit_and_backtest_do_not_see_the_future(frame):
 
 
 def make_features(frame):
-    """A trailing mean, which is honest, and a target that was smoothed by its future."""
+    """A trailing mean, which is honest, and a target smoothed by its future."""
 
     def mean(centred):
         rolling = frame.groupby("unique_id")["y"].rolling(5, 1, center=centred)
