@@ -302,7 +302,8 @@ def test_paths_are_repeatable_and_each_series_has_its_own(fitted, frame):
 def test_nothing_held_back_is_told_and_leaves_the_network_quantiles():
     short = noise_frame(5, 5)
     with pytest.warns(UserWarning, match="too little held back to calibrate"):
-        forecaster = Forecaster(**TINY, conformal=True).fit(short, verbose=0)
+        options = {**TINY, "lookback": 4, "conformal": True}
+        forecaster = Forecaster(**options).fit(short, verbose=0)
     assert np.isfinite(forecaster.predict()["y_hat_q0.9"]).all()
     assert np.isfinite(forecaster.simulate(3)["y"]).all()
     with pytest.raises(ValueError, match="quantiles that were not trained"):
