@@ -71,8 +71,9 @@ def gradient_flow(
 
     Of each recurrent layer and direction, with weights as they are, without dropout.
     Gradients are exact, by differentiating Keras's own cells; a lag counts back from
-    the last step a layer runs on a row. `h` and an LSTM's `c` are held apart: the
-    gradient with respect to one leaves the other as it is.
+    the last step a layer runs on a row, which is a segment where a forecaster reads
+    segments. `h` and an LSTM's `c` are held apart: the gradient with respect to one
+    leaves the other as it is.
 
     Args:
         estimator_or_model: A fitted `TextClassifier` or `Forecaster`, or a compiled
