@@ -144,10 +144,10 @@ def plot_history(
 
     Args:
         history: `history_` of an estimator: a column `epoch` or `step`, and one per
-            value.
+            value; a column `member` parts the lines of an ensemble.
         ax: Axes to draw on; None makes a figure.
         metric: Column to draw, together with `val_` + its name where there is one.
-            The least validation value is marked.
+            The least validation value is marked, but for an ensemble.
 
     Returns:
         The axes.
@@ -166,11 +166,17 @@ def plot_history(
     ax = ax if ax is not None else _new_axes(1, (6.4, 4.0))[0]
     steps = history[time].to_numpy()
     styles = {metric: (_BLUE, "training"), f"val_{metric}": (_VERMILION, "validation")}
+    members = history["member"].to_numpy() if "member" in history else 0 * steps
     for name in drawn:
         color, label = styles[name]
-        ax.plot(steps, history[name], color=color, marker=".", label=label)
+        for member in np.unique(members):
+            rows = members == member
+            values = history[name].to_numpy()[rows]
+            ax.plot(steps[rows], values, color=color, marker=".", label=label)
+            label = "_"  # the others of an ensemble are not told again
     best = history[drawn[-1]]
-    if drawn[-1].startswith("val_") and best.notna().any():
+    alone = "member" not in history
+    if alone and drawn[-1].startswith("val_") and best.notna().any():
         row = int(best.to_numpy().argmin())
         where = f"best, {time} {steps[row]:,}"
         ax.axvline(steps[row], color=_BLACK, linestyle=":", linewidth=1, label=where)

@@ -126,10 +126,13 @@ def backtest(
     windows = forecaster.backtest(frame, num_windows, step_size, refit, verbose)
     write_table(windows, output)
     if output is not None:
-        errors = windows[["y_hat", "seasonal_naive"]].sub(windows[target_col], axis=0)
-        mae = errors.abs().mean()
-        rows = {"this model": mae["y_hat"], "seasonal_naive": mae["seasonal_naive"]}
-        print(format_table({name: {"mae": float(v)} for name, v in rows.items()}))
+        table = forecaster.score_backtest(windows, frame).set_index("model")
+        scores = table.drop(columns="n").rename(index={"y_hat": "this model"})
+        rows = {
+            str(model): {str(name): score for name, score in values.dropna().items()}
+            for model, values in scores.iterrows()
+        }
+        print(format_table(rows))
         print(f"{len(windows):,} rows in {output}")
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_seq.errors import check_integer
+from keras_seq.text.ensemble import members_of
 
 
 class Batch(NamedTuple):
@@ -53,7 +54,7 @@ def take_rows(batch: Batch, random: np.random.Generator, num_rows: int) -> Batch
 
 
 def network_of(estimator_or_model: Any) -> keras.Model:
-    """The network of an estimator; a network itself."""
+    """The network of an estimator, of an ensemble the first; a network itself."""
     if isinstance(estimator_or_model, keras.Model):
         return estimator_or_model
     model = getattr(estimator_or_model, "model_", None)
@@ -62,7 +63,7 @@ def network_of(estimator_or_model: Any) -> keras.Model:
             "`estimator_or_model` must be a keras.Model, or a TextClassifier or "
             f"Forecaster after `fit`. Received: {type(estimator_or_model).__name__}"
         )
-    return model
+    return members_of(model)[0]
 
 
 def _of_model(data: Any, num_rows: int, seed: int) -> Batch:

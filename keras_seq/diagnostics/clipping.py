@@ -6,14 +6,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_seq.diagnostics.autodiff import (
+from keras_seq.diagnostics.batches import draw_batch, network_of, take_rows
+from keras_seq.errors import check_integer
+from keras_seq.training.autodiff import (
     as_numpy,
     check_backend,
     compiled,
     value_and_gradients,
 )
-from keras_seq.diagnostics.batches import draw_batch, network_of, take_rows
-from keras_seq.errors import check_integer
 
 # A rehearsal that diverges is taken up again, clipped ten times harder.
 MOST_REHEARSALS = 4

@@ -26,7 +26,8 @@ class Cost:
     Attributes:
         parameters: Weights, trained or not, as `model.count_params()`.
         flops: Floating-point operations forward.
-        training_flops: Forward and backward, three times as many.
+        training_flops: Forward and backward, three times as many; again three times
+            that under `adversarial`.
         activation_bytes: Of the widest part in inference: what it reads and gives.
         training_bytes: Kept for the backward pass; weights, gradients and moments are
             16 bytes a parameter besides.
@@ -116,16 +117,18 @@ def estimate_cost(
         )
         for training in (False, True)
     }
+    # Beside the texts themselves: once to see where the loss rises, and once there.
+    passes = 3.0 if arguments.get("adversarial") else 1.0
     update = parameters * BYTES_PER_UPDATE / machine.bandwidth
     return Cost(
         parameters=parameters,
         flops=flops,
-        training_flops=TRAINING_FLOPS * flops,
+        training_flops=passes * TRAINING_FLOPS * flops,
         activation_bytes=batch_size * width * max(p.kept + p.output for p in parts),
         training_bytes=batch_size * width * sum(part.kept for part in parts),
         intensity=flops / (moved + 4 * parameters),
         seconds=seconds[False],
-        training_seconds=seconds[True] + update,
+        training_seconds=passes * seconds[True] + update,
         batch_size=batch_size,
     )
 

@@ -6,7 +6,6 @@ from typing import Any
 import keras
 import pandas as pd
 
-from keras_seq.diagnostics.autodiff import check_backend
 from keras_seq.diagnostics.batches import draw_batch, network_of
 from keras_seq.diagnostics.findings import Finding, find
 from keras_seq.diagnostics.flow import (
@@ -17,6 +16,7 @@ from keras_seq.diagnostics.flow import (
 )
 from keras_seq.diagnostics.probe import Probe
 from keras_seq.errors import check_integer
+from keras_seq.training.autodiff import check_backend
 
 
 @dataclass(frozen=True)

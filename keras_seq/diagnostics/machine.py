@@ -10,16 +10,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_seq.diagnostics.autodiff import (
+from keras_seq.diagnostics.structure import Part, recurrence_part
+from keras_seq.forecasting.builder import build_forecaster
+from keras_seq.layers.recurrent import RecurrentEncoder
+from keras_seq.text.builder import build_text_classifier
+from keras_seq.training.autodiff import (
     as_numpy,
     check_backend,
     compiled,
     value_and_gradients,
 )
-from keras_seq.diagnostics.structure import Part, recurrence_part
-from keras_seq.forecasting.builder import build_forecaster
-from keras_seq.layers.recurrent import RecurrentEncoder
-from keras_seq.text.builder import build_text_classifier
 
 # Batch, units and steps at which a recurrence is timed: few and many steps of next to
 # nothing, then many units and many rows.

@@ -14,12 +14,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_seq.diagnostics.autodiff import as_numpy, compiled, value_and_gradients
 from keras_seq.diagnostics.steps import pull_states, run_emptied
 from keras_seq.layers.paths import run_layer
 from keras_seq.layers.recurrent import RecurrentEncoder
 from keras_seq.layers.scaling import WindowScaler
 from keras_seq.layers.state import CarriedState
+from keras_seq.training.autodiff import as_numpy, compiled, value_and_gradients
 
 Tensor = Any
 

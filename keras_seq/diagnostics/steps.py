@@ -5,10 +5,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_seq.diagnostics.autodiff import value_and_gradients
 from keras_seq.layers.loops import scan_steps
 from keras_seq.layers.padding import zero_padding
 from keras_seq.layers.paths import run_layer
+from keras_seq.training.autodiff import value_and_gradients
 
 Tensor = Any
 

@@ -226,7 +226,10 @@ def _forecast_parts(given: dict[str, Any], length: int | None) -> list[Part]:
         parts.append(dense._replace(parameters=future))
     parts.append(_dense("linear", steps, horizon))
     quantiles = _dense("quantiles", DECODER_UNITS, levels, horizon)
-    return [*parts, quantiles._replace(parameters=quantiles.parameters + 2)]
+    parts.append(quantiles._replace(parameters=quantiles.parameters + 2))
+    if given["point"] == "mean":
+        parts.append(_dense("mean_head", DECODER_UNITS, 1, horizon))
+    return parts
 
 
 def _segment_decoder(

@@ -27,8 +27,8 @@ def rolling_origin(
     network can know what follows.
 
     Returns:
-        `unique_id`, `cutoff`, `ds`, `y`, `y_hat`, `y_hat_q*`, `seasonal_naive`; only
-        steps with an actual value.
+        `unique_id`, `cutoff`, `ds`, `y`, `y_hat`, `y_hat_q*`, `seasonal_naive`,
+        `naive`; only steps with an actual value.
     """
     horizon = forecaster.horizon
     last = panel.end - horizon
@@ -46,8 +46,8 @@ def rolling_origin(
             fitted = clone(forecaster)
             fitted._fit_panel(past, verbose=verbose)
         frame = fitted._forecast_panel(past)
-        naive = seasonal_naive(past, fitted.season_length_, horizon)
-        frame["seasonal_naive"] = naive.reshape(-1)
+        for name, season in (("seasonal_naive", fitted.season_length_), ("naive", 1)):
+            frame[name] = seasonal_naive(past, season, horizon).reshape(-1)
         frame.insert(1, "cutoff", panel.grid.stamps(int(cutoff) - 1, 1)[0])
         frames.append(frame)
     forecasts = pd.concat(frames, ignore_index=True)

@@ -44,7 +44,9 @@ class ForecastModel(keras.Model):
     Pinball loss (Koenker & Bassett 1978), doubled so that the median's equals the
     absolute error, averaged over quantiles and observed targets. Errors are measured
     in each window's own scale, so that every series weighs the same; NaN targets
-    weigh nothing.
+    weigh nothing. With `point="mean"` half the squared error of the mean is added; on a
+    logarithmic scaling it is that of the ratio to the window's level, since the
+    exponential of a mean logarithm is no mean.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -72,7 +74,10 @@ class ForecastModel(keras.Model):
             ops.where(missing, ops.zeros_like(y), y), location, scale
         )
         target = ops.clip(target, -MAX_SCALED_TARGET, MAX_SCALED_TARGET)
-        scaled = scaler.transform(y_pred, location[..., None], scale[..., None])
+        count = len(self.quantiles)
+        scaled = scaler.transform(
+            y_pred[..., :count], location[..., None], scale[..., None]
+        )
         error = target[..., None] - scaled  # (batch, horizon, quantiles)
         levels = ops.convert_to_tensor(self.quantiles, "float32")
         pinball = 2.0 * ops.mean(
@@ -80,6 +85,16 @@ class ForecastModel(keras.Model):
         )
         summed, total = ops.sum(pinball * weight), ops.sum(weight)
         self.pinball.update_state(summed / ops.maximum(total, 1.0), sample_weight=total)
+        if y_pred.shape[-1] > count:
+            mean = y_pred[..., count]
+            if scaler.scaling == "log":
+                level = ops.exp(location)
+                target = ops.where(missing, ops.zeros_like(y), y) / level
+                target = ops.clip(target, -MAX_SCALED_TARGET, MAX_SCALED_TARGET)
+                missed = target - mean / level
+            else:
+                missed = target - scaler.transform(mean, location, scale)
+            summed = summed + ops.sum(0.5 * ops.square(missed) * weight)
         loss = summed / ops.maximum(sum_over_replicas(total), 1.0)
         return loss + sum(self.losses)
 
@@ -87,6 +102,12 @@ class ForecastModel(keras.Model):
     def quantiles(self) -> tuple[float, ...]:
         """The quantile of each output."""
         return self.get_layer("quantiles").quantiles
+
+    @property
+    def point_index(self) -> int:
+        """Which output is the point forecast: the mean, if there is one, or 0.5."""
+        count = len(self.quantiles)
+        return count if self.output_shape[-1] > count else self.quantiles.index(0.5)
 
 
 @suggests_names
@@ -149,7 +170,10 @@ def build_forecaster(
         static_cardinalities: How many ids, from 0 on, each category that belongs to a
             series has.
         quantiles: What to forecast; increasing, within (0, 1).
-        point: `"median"`: 0.5 is added to `quantiles` where it is missing.
+        point: `"median"`, which is the 0.5 quantile, or `"mean"`: one more output,
+            trained by squared error. Where values are skewed or mostly zero
+            (intermittent demand) the median may be zero; totals need the mean. In
+            both cases 0.5 is added to `quantiles` where it is missing.
         scaling: `"mean_abs"`, `"standard"`, `"log"` (positive series) or `"none"`.
         season_length: Steps in a season; 1 for none. Up to `lookback`.
         bidirectional: `"auto"` or False: the backward direction needs the future.
@@ -197,7 +221,9 @@ def build_forecaster(
         num_future)`; `static`, `(batch, num_static)`; `static_ids`, int32, `(batch,
         len(static_cardinalities))`; parts of width 0 are left out. NaN is missing, and
         covariates should be of order 1: only `target` is scaled. The output is
-        `(batch, horizon, num_quantiles)`, in the unit of `target`. The layer named
+        `(batch, horizon, num_quantiles)`, in the unit of `target`; with `point="mean"`
+        the mean stands last: `(batch, horizon, num_quantiles + 1)`, and
+        `model.point_index` is the place of the point forecast. The layer named
         `"scaler"` has a weight `floor`, the least scale.
 
     Raises:
@@ -215,7 +241,7 @@ def build_forecaster(
     check_integer("num_static", num_static, 0)
     for size in static_cardinalities:
         check_integer("static_cardinalities", size, 1)
-    check_choice("point", point, ("median",))
+    check_choice("point", point, ("median", "mean"))
     check_choice("scaling", scaling, SCALINGS)
     check_rate("dropout", dropout)
     check_number("learning_rate", learning_rate, above=0)
@@ -283,6 +309,7 @@ def build_forecaster(
             segment=segment,
             static_cardinalities=static_cardinalities,
             auxiliary_weight=auxiliary_weight if auxiliary else None,
+            mean=point == "mean",
         )
         model = ForecastModel(inputs, outputs, name="forecaster")
     rate: Any = learning_rate
@@ -307,8 +334,9 @@ def _forecast(
     segment: int | None,
     static_cardinalities: Sequence[int],
     auxiliary_weight: float | None,
+    mean: bool,
 ) -> Tensor:
-    """The network itself: raw windows to `(batch, horizon, quantiles)`, raw unit."""
+    """The network itself: raw windows to `(batch, horizon, outputs)`, raw unit."""
     lookback = inputs["target"].shape[1]
     scaled, observed, location, scale = scaler(inputs["target"])
     change = _seasonal_change(scaled, observed, season_length)
@@ -376,7 +404,14 @@ def _forecast(
             name="future_linear",
         )
         center = center + effect(known[:, lookback:] - before)[..., 0]
-    forecast = head(center, ops.relu(decoded))  # (batch, horizon, quantiles)
+    features = ops.relu(decoded)
+    forecast = head(center, features)  # (batch, horizon, quantiles)
+    if mean:
+        dense = keras.layers.Dense(
+            1, kernel_initializer="zeros", dtype="float32", name="mean_head"
+        )
+        average = center[..., None] + dense(features)
+        forecast = ops.concatenate([forecast, average], axis=-1)
     return WindowUnscaler(scaler.scaling, name="unscaler")(forecast, location, scale)
 
 

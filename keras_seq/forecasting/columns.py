@@ -72,6 +72,13 @@ class Columns:
         names = {"unique_id": self.id, "ds": self.time, "y": self.target}
         return frame.rename(columns=names)
 
+    def restore(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """From the user's names to ours; undoes `rename`."""
+        if self.id is None:
+            frame = frame.assign(unique_id="series")
+        names = {self.id: "unique_id", self.time: "ds", self.target: "y"}
+        return frame.rename(columns=names)
+
 
 def as_frame(frame: Any, columns: Columns) -> pd.DataFrame:
     if isinstance(frame, pd.Series):

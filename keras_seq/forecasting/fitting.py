@@ -9,6 +9,7 @@ import pandas as pd
 
 from keras_seq.errors import check_integer
 from keras_seq.forecasting.builder import build_forecaster
+from keras_seq.forecasting.intervals import Calibration, scale_forecasts
 from keras_seq.forecasting.scores import finite_mean, naive_scale, repeat_season
 from keras_seq.forecasting.windows import Split, Windows, WindowSource
 from keras_seq.training.checkpoint import Checkpoint
@@ -134,8 +135,7 @@ def validate(
     reachable = season_length if season_length <= source.spec.lookback else 1
     naive = repeat_season(windows, reachable)
     scale = naive_scale(source.panel, season_length, split.end)[split.series, None]
-    middle = model.quantiles.index(0.5)
-    error = np.abs(forecasts[:, :, middle] - actual)
+    error = np.abs(forecasts[:, :, model.point_index] - actual)
     return {
         "mae": finite_mean(error),
         "mase": finite_mean(error / scale),
@@ -143,9 +143,7 @@ def validate(
     }
 
 
-def calibrate(
-    model: keras.Model, source: WindowSource, split: Split, batch_size: int = 1024
-) -> np.ndarray:
+def calibrate(model: keras.Model, source: WindowSource, split: Split) -> np.ndarray:
     """Sets how wide the quantiles spread by the last two horizons of validation.
 
     Training rows reach far back, and how far forecasts stray may have changed since.
@@ -156,31 +154,38 @@ def calibrate(
     Returns:
         The factors, `(2,)`; they are also set in the model.
     """
-    head, scaler = model.get_layer("quantiles"), model.get_layer("scaler")
-    levels = np.array(head.quantiles)
-    scaled_model = keras.Model(model.inputs, head.output)
+    head = model.get_layer("quantiles")
     begin = source.panel.lengths[split.series] - 2 * source.spec.horizon
-    latest = np.flatnonzero(split.origins >= begin)
-    losses, count = np.zeros((2, len(SPREADS))), 0
-    for start in range(0, len(latest), batch_size):
-        chosen = latest[start : start + batch_size]
-        windows = source.gather(split.series[chosen], split.origins[chosen])
-        scaled = np.asarray(scaled_model.predict_on_batch(model_inputs(windows)))
-        _, _, location, scale = scaler(windows.past)
-        actual = np.asarray(scaler.transform(windows.target, location, scale))
-        middle = scaled[..., head.middle]
-        count += int(np.isfinite(actual).sum())
-        for side, index in enumerate((levels < 0.5, levels > 0.5)):
-            # (batch, horizon, levels of this side, spreads)
-            away = (scaled[..., index] - middle[..., None])[..., None] * SPREADS
-            error = (actual - middle)[..., None, None] - away
-            level = levels[index][:, None]
-            pinball = np.maximum(level * error, (level - 1) * error)
-            losses[side] += np.nansum(pinball, axis=(0, 1, 2))
+    latest = split.origins >= begin
+    series, origins = split.series[latest], split.origins[latest]
+    values = forecast(model, source, series, origins)
+    scaled = scale_forecasts(model, source, series, origins, values)
+    error = (scaled.actual - scaled.median)[..., None]
+    away = scaled.values - scaled.median[..., None]
+    count = int(np.isfinite(error).sum())
+    levels = np.array(head.quantiles)
+    losses = np.zeros((2, len(SPREADS)))
+    for side, index in enumerate((levels < 0.5, levels > 0.5)):
+        for i, spread in enumerate(SPREADS):
+            beyond = error - spread * away[..., index]
+            pinball = np.maximum(levels[index] * beyond, (levels[index] - 1) * beyond)
+            losses[side, i] = np.nansum(pinball)
     best = SPREADS[np.argmin(losses, axis=1)]
     factors = best ** (0.5 * count / (count + FEW_TARGETS))
     head.spread.assign(factors)
     return factors
+
+
+def learn_calibration(
+    model: keras.Model, source: WindowSource, split: Split
+) -> Calibration:
+    """Where the values of the validation windows fell within their forecasts."""
+    if not len(split.series):
+        return Calibration(np.zeros((0, source.spec.horizon), np.float32))
+    values = forecast(model, source, split.series, split.origins)
+    return Calibration.learn(
+        scale_forecasts(model, source, split.series, split.origins, values)
+    )
 
 
 def verdict(validation: dict[str, float]) -> str:
@@ -280,7 +285,7 @@ def forecast(
         batch_size: Windows at a time.
 
     Returns:
-        float64, `(num_windows, horizon, num_quantiles)`.
+        float64, `(num_windows, horizon, num_outputs)`, as the model's.
     """
     parts = []
     for start in range(0, len(series), batch_size):

@@ -1,5 +1,6 @@
 """Forecaster: a long frame in, forecasts with intervals out."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any, Self
@@ -22,9 +23,21 @@ from keras_seq.forecasting.frames import (
     forecast_frame,
     join_actuals,
     level_quantiles,
+    path_frame,
 )
+from keras_seq.forecasting.intervals import (
+    Calibration,
+    draw_shares,
+    scale_forecasts,
+)
+from keras_seq.forecasting.lag_copy import find_lag_copy
 from keras_seq.forecasting.panel import Columns, Panel, cut_frame, make_panel
-from keras_seq.forecasting.scores import score, seasonal_naive
+from keras_seq.forecasting.scores import (
+    BASELINES,
+    score,
+    score_backtest,
+    seasonal_naive,
+)
 from keras_seq.forecasting.windows import (
     Split,
     WindowSource,
@@ -32,6 +45,7 @@ from keras_seq.forecasting.windows import (
     choose_lookback,
     split_origins,
 )
+from keras_seq.layers.quantiles import check_quantiles
 from keras_seq.layers.scaling import LOCATION_INVARIANT, SCALINGS
 from keras_seq.layers.segments import choose_segment
 from keras_seq.training.checkpoint import Checkpoint
@@ -92,8 +106,16 @@ class Forecaster(SequenceEstimator):
         cell: `"rnn"`, `"lstm"`, `"gru"`, or `"transformer"` to compare with.
         units: Hidden size, or one per layer.
         num_layers: Layers of the encoder.
-        quantiles: What to forecast beside the median.
-        point: `"median"`: `y_hat` is the 0.5 quantile.
+        quantiles: What to forecast beside the median; increasing, within (0, 1).
+        point: What `y_hat` is: `"median"`, the 0.5 quantile, or `"mean"`, trained by
+            squared error beside the quantiles, for totals and for intermittent
+            demand, whose median is often zero. How long to train is chosen by the
+            quantiles in both cases.
+        conformal: Whether `fit` calibrates the quantiles of each horizon step on the
+            part it holds back (see `keras_seq.forecasting.intervals.Calibration`);
+            `predict` then gives intervals of any `level`. Nothing is trained anew, so
+            it may also be set after `fit`. Without a held-back part (every series
+            too short) the quantiles stay the network's.
         scaling: `"standard"`, `"mean_abs"`, `"log"`, `"none"`, or `"auto"`.
         dropout: Rate between layers and before the decoder.
         recurrent_dropout: Rate on the recurrent state.
@@ -169,6 +191,7 @@ class Forecaster(SequenceEstimator):
         num_layers: int = 1,
         quantiles: Sequence[float] = (0.1, 0.5, 0.9),
         point: str = "median",
+        conformal: bool = False,
         scaling: str = "auto",
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
@@ -211,6 +234,7 @@ class Forecaster(SequenceEstimator):
         self.num_layers = num_layers
         self.quantiles = quantiles
         self.point = point
+        self.conformal = conformal
         self.scaling = scaling
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
@@ -255,7 +279,9 @@ class Forecaster(SequenceEstimator):
         """Trains on a long frame.
 
         The last tenth of each series, at least one horizon, decides how many steps
-        to train; then everything is trained on for as many (`refit_full`).
+        to train; then everything is trained on for as many (`refit_full`). Warns if the
+        network only repeats the last value there, where a linear map of the window or
+        the season before does better.
 
         Args:
             df: Long frame of pandas or polars, one row per series and step, in any
@@ -318,8 +344,14 @@ class Forecaster(SequenceEstimator):
                 **fitting.validate(model, source, held_out, self.season_length_),
             }
             spread = fitting.calibrate(model, source, held_out)
+            self._calibration = fitting.learn_calibration(model, source, held_out)
             if verbose:
                 print(fitting.verdict(self.validation_))
+            copied = find_lag_copy(
+                model, source, held_out, self.season_length_, self.seed
+            )
+            if copied:
+                warnings.warn(copied, stacklevel=3)
             if self.refit_full:
                 model, _ = train(everything, self.best_step_, "refit")
                 model.get_layer("quantiles").spread.assign(spread)
@@ -327,6 +359,9 @@ class Forecaster(SequenceEstimator):
             self.best_step_ = min(limit, fitting.SHORT_SERIES_STEPS)
             model, self.history_ = train(everything, self.best_step_, "fit")
             self.validation_ = {}
+            self._calibration = fitting.learn_calibration(model, source, held_out)
+        if self.conformal:
+            self._warn_of_few_errors()
         self._tail = panel.tail(max(self.lookback_, self.season_length_))
         self.model_ = model
         return self
@@ -343,6 +378,7 @@ class Forecaster(SequenceEstimator):
         check_integer("patience", self.patience, 1)
         check_integer("seed", self.seed, 0)
         check_choice("scaling", self.scaling, ("auto", *SCALINGS))
+        check_quantiles(self.quantiles)
         longest = int(panel.lengths.max())
         if longest < 2 or not np.isfinite(panel.values).any():
             raise ValueError(
@@ -351,10 +387,7 @@ class Forecaster(SequenceEstimator):
                 f"{int(np.isfinite(panel.values).sum())} values in all"
             )
         self.freq_ = panel.grid.freq
-        if self.season_length is None:
-            self.season_length_ = default_season_length(self.freq_)
-        else:
-            self.season_length_ = check_integer("season_length", self.season_length, 1)
+        self.season_length_ = self._resolve_season(panel)
         self.scaling_ = "standard" if self.scaling == "auto" else self.scaling
         if self.lookback == "auto":
             self.lookback_ = choose_lookback(
@@ -396,6 +429,11 @@ class Forecaster(SequenceEstimator):
         }
         return source
 
+    def _resolve_season(self, panel: Panel) -> int:
+        if self.season_length is None:
+            return default_season_length(panel.grid.freq)
+        return check_integer("season_length", self.season_length, 1)
+
     def _build_model(self, **arguments: Any) -> keras.Model:
         # Files from before there were segments do not name a decoder.
         return build_forecaster(**{"decoder": "direct", **arguments})
@@ -416,30 +454,129 @@ class Forecaster(SequenceEstimator):
             future: Long frame of the future covariates, one row for each step to
                 forecast; other rows and columns are not read.
             horizon: Steps, at most the fitted `horizon`; None: all of them.
-            level: Intervals to name, in percent: `[80]` gives `y_hat_lo80` and
-                `y_hat_hi80`.
+            level: Intervals to name, in percent, each within (0, 100): `[80]` gives
+                `y_hat_lo80` and `y_hat_hi80`. Their bounds must be among `quantiles`,
+                unless the forecaster is `conformal`.
 
         Returns:
             One row per series and step: id and time columns, `y_hat`, one
             `y_hat_q*` per quantile, in the unit of the target column.
+
+        Raises:
+            ValueError: If `level` or `horizon` is out of its range, or a bound was
+                not trained; the message names the quantiles to add.
         """
         self._check_fitted()
-        if horizon is not None and check_integer("horizon", horizon, 1) > self.horizon:
+        horizon = self._check_horizon(horizon)
+        calibrated = self.conformal and self._calibration.usable
+        pairs = level_quantiles(
+            () if level is None else level, self.quantiles_, not calibrated
+        )
+        if calibrated and pairs:
+            bounds = [bound for pair in pairs.values() for bound in pair]
+            self._calibration.warn_of_tails(bounds)
+        panel = self._tail if history is None else self._panel(history, fitted=True)
+        panel = self._look_ahead(panel, future, horizon)
+        frame = self._forecast_panel(panel, horizon, pairs)
+        return self._columns.rename(frame)
+
+    def _forecast_panel(
+        self,
+        panel: Panel,
+        horizon: int | None = None,
+        levels: dict[float, tuple[float, float]] | None = None,
+    ) -> pd.DataFrame:
+        source = WindowSource(panel, self._spec)
+        series = np.arange(len(panel.ids))
+        values = fitting.forecast(self.model_, source, series, panel.lengths)
+        point, shown = values[..., self.model_.point_index], self.quantiles_
+        if self.conformal and self._calibration.usable:
+            scaled = scale_forecasts(self.model_, source, series, panel.lengths, values)
+            bounds = {bound for pair in (levels or {}).values() for bound in pair}
+            shown = tuple(sorted({*shown, *bounds}))
+            values = scaled.unscale(
+                self._calibration.quantiles(scaled, np.array(shown))
+            )
+        frame = forecast_frame(panel, values[:, :horizon], shown, point[:, :horizon])
+        frame = add_levels(frame, levels or {})
+        extra = [f"y_hat_q{q:g}" for q in shown if q not in self.quantiles_]
+        return frame.drop(columns=extra)
+
+    def simulate(
+        self,
+        num_paths: int = 100,
+        history: pd.DataFrame | pd.Series | None = None,
+        future: pd.DataFrame | None = None,
+        *,
+        horizon: int | None = None,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Draws sample paths of the steps after a history.
+
+        At each step the paths are distributed as the quantiles of `predict` say:
+        between and beyond trained quantiles like a normal distribution, with
+        `conformal=True` as the held-back errors. From step to step they go together
+        as the held-back errors did (a normal copula of their ranks), so that totals
+        and extremes over several steps have the right spread; without a held-back
+        part, as errors of a random walk. Paths of different series are independent,
+        so a total over series would spread too little where series share shocks.
+
+        Args:
+            num_paths: Paths of each series.
+            history: As in `predict`.
+            future: As in `predict`.
+            horizon: As in `predict`.
+            seed: Of the draws; the paths of a series do not depend on which others
+                are drawn.
+
+        Returns:
+            One row per series, path and step: id, `path` (from 0), time, and the
+            target column.
+
+        Raises:
+            ValueError: If an argument breaks a rule, or only the median was trained
+                and there is no `conformal`.
+        """
+        self._check_fitted()
+        check_integer("num_paths", num_paths, 1)
+        check_integer("seed", seed, 0)
+        horizon = self._check_horizon(horizon)
+        panel = self._tail if history is None else self._panel(history, fitted=True)
+        panel = self._look_ahead(panel, future, horizon)
+        source = WindowSource(panel, self._spec)
+        series = np.arange(len(panel.ids))
+        values = fitting.forecast(self.model_, source, series, panel.lengths)
+        scaled = scale_forecasts(self.model_, source, series, panel.lengths, values)
+        shares = draw_shares(
+            self._calibration.correlation(), num_paths, panel.ids, seed
+        )
+        if self.conformal and self._calibration.usable:
+            paths = self._calibration.quantiles(scaled, shares)
+        else:
+            paths = scaled.interpolate(shares)
+        frame = path_frame(panel, scaled.unscale(paths)[:, :horizon])
+        return self._columns.rename(frame)
+
+    def _check_horizon(self, horizon: int | None) -> int:
+        """The steps to forecast, at most as many as were fitted."""
+        if horizon is None:
+            return self.horizon
+        if check_integer("horizon", horizon, 1) > self.horizon:
             raise ValueError(
                 f"`horizon` must not exceed the fitted one, {self.horizon}. "
                 f"Received: {horizon=}"
             )
-        pairs = level_quantiles(level or (), self.quantiles_)
-        panel = self._tail if history is None else self._panel(history, fitted=True)
-        panel = self._look_ahead(panel, future, horizon)
-        frame = self._forecast_panel(panel, horizon)
-        return self._columns.rename(add_levels(frame, pairs))
+        return horizon
 
-    def _forecast_panel(self, panel: Panel, horizon: int | None = None) -> pd.DataFrame:
-        source = WindowSource(panel, self._spec)
-        series = np.arange(len(panel.ids))
-        values = fitting.forecast(self.model_, source, series, panel.lengths)
-        return forecast_frame(panel, values[:, :horizon], self.quantiles_)
+    def _warn_of_few_errors(self) -> None:
+        if self._calibration.usable:
+            self._calibration.warn_of_tails(self.quantiles_, stacklevel=4)
+        else:
+            warnings.warn(
+                "conformal=True has too little held back to calibrate with: series "
+                "must be longer than two horizons. The quantiles are the network's.",
+                stacklevel=4,
+            )
 
     def evaluate(
         self, history: pd.DataFrame | pd.Series, future: pd.DataFrame | pd.Series
@@ -452,7 +589,8 @@ class Forecaster(SequenceEstimator):
                 their future covariates.
 
         Returns:
-            `mae`, `rmse`, `smape`, `mase` (means over series), `coverage` of the
+            `mae`, `rmse`, `smape`, `mase` (means over series), `scaled_crps` (twice the
+            mean pinball loss over the quantiles, over the mean |y|), `coverage` of the
             widest interval beside its `level` in percent, `skill` (1 - mase / mase
             of seasonal naive), `n` points scored, and `baselines`.
 
@@ -508,7 +646,9 @@ class Forecaster(SequenceEstimator):
 
         Returns:
             One row per series, cutoff and step that has an actual value: id, `cutoff`
-            (last stamp seen), time, target, `y_hat`, `y_hat_q*`, `seasonal_naive`.
+            (last stamp seen), time, target, `y_hat`, `y_hat_q*`, and the baselines:
+            `seasonal_naive`, the season before, and `naive`, the last value.
+            `score_backtest` scores it.
         """
         check_integer("num_windows", num_windows, 1)
         step_size = self.horizon if step_size is None else step_size
@@ -517,6 +657,47 @@ class Forecaster(SequenceEstimator):
             self, self._panel(df), num_windows, step_size, refit, verbose
         )
         return self._columns.rename(frame)
+
+    def score_backtest(
+        self,
+        windows: pd.DataFrame,
+        df: pd.DataFrame | pd.Series,
+        by: str | None = None,
+    ) -> pd.DataFrame:
+        """Scores what `backtest` returned, beside its baselines.
+
+        Args:
+            windows: As `backtest` returned it, or some of its rows.
+            df: The frame given to `backtest`: MASE divides by the seasonal changes
+                up to each cutoff.
+            by: None for one row per model; `"series"` or `"cutoff"` for one row per
+                model and series or cutoff.
+
+        Returns:
+            Columns as in `keras_seq.forecasting.scores.score_backtest`: `model`,
+            `n`, `mae`, `rmse`, `smape`, `mase`, `scaled_crps`, `coverage`, `level`,
+            `skill`.
+
+        Raises:
+            ValueError: If `windows` lacks a column or `by` is another.
+        """
+        panel = self._panel(df)
+        ours = self._columns.restore(windows)
+        quantiles = [f"y_hat_q{q:g}" for q in self.quantiles_]
+        for name in ("unique_id", "cutoff", "ds", "y", "y_hat", *quantiles, *BASELINES):
+            if name not in ours:
+                raise ValueError(
+                    "`windows` must be what `backtest` of a forecaster with these "
+                    f"arguments returned. It has no column {name!r}."
+                )
+        table = score_backtest(
+            ours,
+            panel,
+            season_length=self._resolve_season(panel),
+            quantiles=self.quantiles_,
+            by=by,
+        )
+        return self._columns.rename(table) if by == "series" else table
 
     def split_folds(
         self, count: int, df: pd.DataFrame | pd.Series
@@ -621,6 +802,7 @@ class Forecaster(SequenceEstimator):
         learned = {name: getattr(self, name) for name in _LEARNED}
         history = self.history_.to_dict(orient="list")
         tail, arrays = self._tail.get_state()
+        arrays = {**arrays, "calibration": self._calibration.deviations}
         state = {"learned": learned, "history": history, "tail": tail}
         if self._encoder:
             state["covariates"] = self._encoder.get_state()
@@ -634,6 +816,8 @@ class Forecaster(SequenceEstimator):
         self._encoder = None
         if "covariates" in state:
             self._encoder = CovariateEncoder.from_state(state["covariates"])
+        none = np.zeros((0, self.horizon), np.float32)  # saved before there was any
+        self._calibration = Calibration(arrays.get("calibration", none))
         self._settle()
 
     def _settle(self) -> None:

@@ -1,6 +1,6 @@
 """Forecasts as long frames: `unique_id`, `ds`, `y_hat`, one column per quantile."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,40 +10,71 @@ from keras_seq.forecasting.panel import Panel
 
 
 def forecast_frame(
-    panel: Panel, values: np.ndarray, quantiles: Sequence[float]
+    panel: Panel, values: np.ndarray, quantiles: Sequence[float], point: np.ndarray
 ) -> pd.DataFrame:
     """Lays forecasts of the steps after each series out as rows.
 
     Args:
         panel: The histories, one forecast for each.
         values: float64, `(num_series, horizon, num_quantiles)`.
-        quantiles: Of the last axis; 0.5 is among them.
+        quantiles: Of the last axis.
+        point: float64, `(num_series, horizon)`: `y_hat`.
     """
     num_series, horizon, _ = values.shape
-    ends = (panel.first + panel.lengths)[:, None] + np.arange(horizon)
-    stamps = panel.grid.stamps(0, panel.end + horizon)
     columns = {
         "unique_id": np.repeat(panel.ids, horizon),
-        "ds": stamps[ends.reshape(-1)],
-        "y_hat": values[:, :, list(quantiles).index(0.5)].reshape(-1),
+        "ds": _stamps_after(panel, horizon),
+        "y_hat": point.reshape(-1),
     }
     for index, quantile in enumerate(quantiles):
         columns[f"y_hat_q{quantile:g}"] = values[:, :, index].reshape(-1)
     return pd.DataFrame(columns).infer_objects()
 
 
+def path_frame(panel: Panel, values: np.ndarray) -> pd.DataFrame:
+    """Lays sample paths out as rows: `unique_id`, `path`, `ds`, `y`.
+
+    Args:
+        panel: The histories.
+        values: float64, `(num_series, horizon, num_paths)`.
+    """
+    num_series, horizon, num_paths = values.shape
+    after = np.arange(num_series * horizon).reshape(num_series, 1, horizon)
+    after = np.repeat(after, num_paths, axis=1)  # (num_series, num_paths, horizon)
+    columns = {
+        "unique_id": np.repeat(panel.ids, num_paths * horizon),
+        "path": np.tile(np.repeat(np.arange(num_paths), horizon), num_series),
+        "ds": _stamps_after(panel, horizon)[after.reshape(-1)],
+        "y": values.transpose(0, 2, 1).reshape(-1),
+    }
+    return pd.DataFrame(columns).infer_objects()
+
+
+def _stamps_after(panel: Panel, horizon: int) -> pd.Index:
+    """The stamps of the steps after each series, one series after the other."""
+    ends = (panel.first + panel.lengths)[:, None] + np.arange(horizon)
+    return panel.grid.stamps(0, panel.end + horizon)[ends.reshape(-1)]
+
+
 def level_quantiles(
-    levels: Sequence[float], quantiles: Sequence[float]
+    levels: Sequence[float], quantiles: Sequence[float], trained_only: bool = True
 ) -> dict[float, tuple[float, float]]:
     """Finds the quantiles that bound each interval.
 
     Args:
         levels: In percent, within (0, 100).
         quantiles: That were trained.
+        trained_only: Whether there are no others; False where `quantiles` are
+            calibrated.
 
     Raises:
-        ValueError: If a bound was not trained; the message names it.
+        ValueError: If a level is out of its range, or a bound was not trained; the
+            message names it.
     """
+    if isinstance(levels, str) or not isinstance(levels, Iterable):
+        raise ValueError(
+            f"`level` must be a list of percentages, such as [80]. Received: {levels!r}"
+        )
     pairs = {}
     for level in levels:
         check_number("level", level, above=0, below=100)
@@ -53,13 +84,14 @@ def level_quantiles(
             [q for q in quantiles if abs(q - bound) < 1e-6][:1] for bound in bounds
         ]
         absent = [b for b, q in zip(bounds, found, strict=True) if not q]
-        if absent:
+        if absent and trained_only:
             raise ValueError(
                 f"`level`={level:g} needs quantiles that were not trained: add "
-                f"{absent} to `quantiles` and fit again. "
+                f"{absent} to `quantiles` and fit again, or fit with conformal=True. "
                 f"Trained: quantiles={tuple(quantiles)}"
             )
-        pairs[level] = (found[0][0], found[1][0])
+        low, high = (q[0] if q else b for b, q in zip(bounds, found, strict=True))
+        pairs[level] = (low, high)
     return pairs
 
 

@@ -89,16 +89,20 @@ class Panel:
 
     def observed(self) -> pd.DataFrame:
         """Back to a long frame: `unique_id`, `ds`, `y` of the steps with a value."""
+        frame = self.to_frame()
+        return frame[frame["y"].notna()].reset_index(drop=True)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Back to a long frame: `unique_id`, `ds`, `y`, gaps as NaN."""
         steps = np.arange(len(self.values)) - np.repeat(self.offsets[:-1], self.lengths)
         positions = np.repeat(self.first, self.lengths) + steps
-        frame = pd.DataFrame(
+        return pd.DataFrame(
             {
                 "unique_id": np.repeat(self.ids, self.lengths),
                 "ds": self.grid.stamps(0, self.end)[positions],
                 "y": self.values,
             }
         )
-        return frame[frame["y"].notna()].reset_index(drop=True)
 
     def until(self, position: int) -> Self:
         """The part before a grid position; series that begin later are left out.

@@ -14,7 +14,8 @@ Tensor = Any
 
 def check_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
     """Returns the quantiles as floats, or raises unless increasing within (0, 1)."""
-    if isinstance(quantiles, str) or not len(quantiles):
+    listed = hasattr(quantiles, "__len__") and not isinstance(quantiles, str)
+    if not listed or not len(quantiles):
         raise ValueError(
             "`quantiles` must be a sequence with at least one number. "
             f"Received: quantiles={quantiles!r}"
@@ -22,7 +23,8 @@ def check_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
     levels = tuple(check_number("quantiles", q, above=0, below=1) for q in quantiles)
     if any(a >= b for a, b in zip(levels, levels[1:], strict=False)):
         raise ValueError(
-            f"`quantiles` must increase strictly. Received: quantiles={quantiles!r}"
+            "`quantiles` must increase strictly: in order, and none twice. "
+            f"Received: quantiles={quantiles!r}"
         )
     return levels
 

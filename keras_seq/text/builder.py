@@ -18,6 +18,7 @@ from keras_seq.layers.ngrams import AverageHeads, NgramBag
 from keras_seq.layers.pooling import POOLINGS, SequencePooling
 from keras_seq.layers.state import RunningPooling
 from keras_seq.layers.truncation import Truncate
+from keras_seq.text.adversarial import Perturbation, adversarial_loss
 from keras_seq.text.preprocessing import TRUNCATIONS, head_length
 from keras_seq.text.smoothed_crossentropy import SmoothedCrossentropy
 from keras_seq.training.distribution import check_ignored, replica_share
@@ -38,6 +39,10 @@ class TextModel(keras.Model):
         training: bool = True,
     ) -> Any:
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if training and x is not None:
+            for layer in self.layers:
+                if isinstance(layer, Perturbation):
+                    loss += adversarial_loss(self, layer, x, y, sample_weight)
         return loss * replica_share(sample_weight)
 
 
@@ -71,6 +76,7 @@ def build_text_classifier(
     truncation: str = "head",
     multi_label: bool = False,
     label_smoothing: float = 0.0,
+    adversarial: float = 0.0,
     auxiliary: str | None = None,
     auxiliary_weight: float = 0.1,
     stateful: bool = False,
@@ -125,6 +131,9 @@ def build_text_classifier(
         label_smoothing: Share of a target that is spread over all classes (with
             `multi_label` over yes and no). It is in the loss alone; the metric
             `log_loss` knows nothing of it.
+        adversarial: Norm by which a text's embeddings are moved to where its loss rises
+            most, over their own norm; the loss there is added in training (Miyato et
+            al. 2017). A step takes about three times as long. Near 0.05; 0: none.
         auxiliary: `"next_step"` trains the deepest part of the encoder that has seen
             no later step to predict the next token as well (Dai & Le 2015).
         auxiliary_weight: Of that loss beside the main one.
@@ -175,6 +184,12 @@ def build_text_classifier(
     check_number("auxiliary_weight", auxiliary_weight, above=0)
     check_choice("multi_label", multi_label, (True, False))
     check_rate("label_smoothing", label_smoothing)
+    check_rate("adversarial", adversarial)
+    if adversarial and stateful:
+        raise ValueError(
+            "`adversarial` must be 0 with `stateful`: what a chunk starts from is gone "
+            f"once the network has read it. Received: adversarial={adversarial}"
+        )
     check_integer("ngrams", ngrams, 0)
     if ngrams and stateful:
         raise ValueError(
@@ -215,10 +230,12 @@ def build_text_classifier(
             head = head_length(truncation, max_length)
             tokens, length = Truncate(max_length, head, name="truncate")(*whole)
         embedding = keras.layers.Embedding(max_tokens, embedding_dim, name="embedding")
-        embedded = embedding(tokens)  # (batch, time, embedding_dim)
+        embedded = steps = embedding(tokens)  # (batch, time, embedding_dim)
+        if adversarial:
+            steps = Perturbation(adversarial, name="perturbation")(steps)
         steps = keras.layers.SpatialDropout1D(
             embedding_dropout, name="embedding_dropout"
-        )(embedded)
+        )(steps)
         if word_dropout:
             steps = keras.layers.Dropout(
                 word_dropout, noise_shape=(None, None, 1), name="word_dropout"

@@ -24,7 +24,6 @@ from keras_seq.text.batches import (
     training_batches,
     validation_batches,
 )
-from keras_seq.text.builder import build_text_classifier
 from keras_seq.text.calibration import apply_temperature, fit_temperature
 from keras_seq.text.chunks import CHUNK_LOSSES, ChunkedBuckets
 from keras_seq.text.corpus import (
@@ -34,6 +33,13 @@ from keras_seq.text.corpus import (
     take_texts,
 )
 from keras_seq.text.embeddings import read_embeddings
+from keras_seq.text.ensemble import (
+    average,
+    build_member,
+    join_histories,
+    member_seed,
+    members_of,
+)
 from keras_seq.text.fitting import (
     Origin,
     prepare,
@@ -97,6 +103,7 @@ _BUILDER_ARGS = (
     "ngram_dropout",
     "multi_label",
     "label_smoothing",
+    "adversarial",
     "auxiliary",
     "auxiliary_weight",
     "stateful",
@@ -170,6 +177,9 @@ class TextClassifier(SequenceEstimator):
             validation part.
         label_smoothing: Share of a target that is spread over all classes in the loss;
             no score knows of it.
+        adversarial: Norm by which training moves a text's embeddings to where its loss
+            rises most, over their own norm; the loss there is added to `loss`. Steps
+            take about three times as long. Near 0.05; 0: none. Not with `stateful`.
         auxiliary: `"next_step"` trains to predict the next token as well.
         auxiliary_weight: Of that loss beside the main one.
         stateful: Whether texts are read in chunks with the state carried from one to
@@ -208,6 +218,10 @@ class TextClassifier(SequenceEstimator):
             classes of the `fit` before it.
         refit_full: Whether to train again on everything, for as many epochs as were
             best on validation.
+        ensemble: Number of networks, which differ in first weights, batches and dropout
+            alone; the probabilities are the mean of theirs, and all that follows
+            from validation is that of the mean. Time and size are as many times those
+            of one.
         calibration: `"temperature"`: probabilities are p^(1/T), made to sum to one,
             with the T that lowers the log loss on the validation part most, so that
             they are as sure as they are right; T is 1 unless it lowers it clearly. The
@@ -221,13 +235,15 @@ class TextClassifier(SequenceEstimator):
         seed: Of split, weights, batches and dropout. 0 is a seed like any other.
 
     Attributes:
-        model_: The Keras model (of `build_text_classifier`).
+        model_: The Keras model (of `build_text_classifier`; of an `ensemble` one whose
+            layers `member_1` and so on are such models).
         classes_: Labels in the order of the probabilities' columns.
         vocabulary_: Tokens by id.
         history_: DataFrame, one row per epoch: losses, metrics, `grad_norm_mean` and
             `grad_norm_max` (L2 norm of all gradients together, before clipping),
-            `clipped_fraction` (share of steps that clipping changed), seconds.
-        best_epoch_: Epochs after which validation was best.
+            `clipped_fraction` (share of steps that clipping changed), seconds. Of an
+            ensemble member by member, counted from 1 in `member`.
+        best_epoch_: Epochs after which validation was best; a list of an ensemble's.
         thresholds_: With `multi_label`, the probability from which on a text is given
             each label; 0.5 where no validation text has it. Else None.
         temperature_: T of `calibration`; 1.0: nothing is changed.
@@ -277,6 +293,7 @@ class TextClassifier(SequenceEstimator):
         ngram_length: int = 2048,
         multi_label: bool = False,
         label_smoothing: float = 0.0,
+        adversarial: float = 0.0,
         auxiliary: str | None = None,
         auxiliary_weight: float = 0.1,
         stateful: bool = False,
@@ -299,6 +316,7 @@ class TextClassifier(SequenceEstimator):
         validation_split: float = 0.1,
         warm_start: bool = False,
         refit_full: bool = True,
+        ensemble: int = 1,
         calibration: str | None = "temperature",
         baseline: bool = True,
         precision: str | None = None,
@@ -331,6 +349,7 @@ class TextClassifier(SequenceEstimator):
         self.ngram_length = ngram_length
         self.multi_label = multi_label
         self.label_smoothing = label_smoothing
+        self.adversarial = adversarial
         self.auxiliary = auxiliary
         self.auxiliary_weight = auxiliary_weight
         self.stateful = stateful
@@ -353,6 +372,7 @@ class TextClassifier(SequenceEstimator):
         self.validation_split = validation_split
         self.warm_start = warm_start
         self.refit_full = refit_full
+        self.ensemble = ensemble
         self.calibration = calibration
         self.baseline = baseline
         self.precision = precision
@@ -468,7 +488,14 @@ class TextClassifier(SequenceEstimator):
         check_class_weight(self.class_weight, self.classes_)
         self._origin = Origin()
         if warm:
-            self._origin = Origin(self.vocabulary_, weights=self.model_.get_weights())
+            members = members_of(self.model_)
+            if len(members) != self.ensemble:
+                raise ValueError(
+                    f"`ensemble` must be {len(members)} with `warm_start`, as in the "
+                    f"`fit` before. Received: ensemble={self.ensemble}"
+                )
+            weights = [member.get_weights() for member in members]
+            self._origin = Origin(self.vocabulary_, weights=weights)
         elif hasattr(self, "pretrained_"):
             learned = self.pretrained_
             wanted = self._language_arguments()
@@ -483,6 +510,7 @@ class TextClassifier(SequenceEstimator):
         check_integer("batch_size", self.batch_size, 1)
         check_integer("patience", self.patience, 1)
         check_integer("seed", self.seed, 0)
+        check_integer("ensemble", self.ensemble, 1)
         check_number("validation_split", self.validation_split, above=0, below=1)
         check_choice("warm_start", self.warm_start, (True, False))
         check_choice("refit_full", self.refit_full, (True, False))
@@ -533,7 +561,7 @@ class TextClassifier(SequenceEstimator):
 
     def _learn(
         self, training: Corpus, held: Corpus, given: bool, **manner: Any
-    ) -> np.ndarray | None:
+    ) -> list[np.ndarray]:
         """Trains for as long as validation improves, and tells how good that is.
 
         Args:
@@ -543,7 +571,7 @@ class TextClassifier(SequenceEstimator):
             manner: Callbacks, verbosity and checkpoint of `fit`.
 
         Returns:
-            Shares of the network's heads; None: there is one.
+            Shares of the heads of each network that has several.
         """
         self.preprocessor_ = self._make_preprocessor()
         vocabulary = self._origin.vocabulary
@@ -553,24 +581,29 @@ class TextClassifier(SequenceEstimator):
         if manner["verbose"]:
             print(self.report_.summary())
         self.report_.warn(self.get_params(deep=False), given, stacklevel=3)
-        result = self._train(
-            training, rows, held, held_rows, epochs=self.epochs, title="fit", **manner
+        epochs = [self.epochs] * self.ensemble
+        results = self._train(
+            training, rows, held, held_rows, epochs=epochs, title="fit", **manner
         )
-        self.history_, self.best_epoch_ = result.history, result.best_epoch
+        self.history_ = join_histories(results)
+        best = [result.best_epoch for result in results]
+        self.best_epoch_: int | list[int] = best[0] if len(best) == 1 else best
         shares = self._weigh_heads(held, held_rows)
         self.validation_ = self._validate(held, held_rows)
         if manner["verbose"]:
             print(f"validation: {verdict(self.validation_)}")
         return shares
 
-    def _refit(self, corpus: Corpus, shares: np.ndarray | None, **manner: Any) -> None:
+    def _refit(self, corpus: Corpus, shares: list[np.ndarray], **manner: Any) -> None:
         """Trains on everything, for as long as was best on validation."""
         self.preprocessor_ = self._make_preprocessor()
         vocabulary = self._origin.vocabulary
         rows = self.preprocessor_.fit_transform(corpus.texts, vocabulary)
-        self._train(corpus, rows, epochs=self.best_epoch_, title="refit", **manner)
-        if shares is not None:
-            self.model_.get_layer("probabilities").shares.assign(shares)
+        epochs = np.atleast_1d(self.best_epoch_).tolist()
+        self._train(corpus, rows, epochs=epochs, title="refit", **manner)
+        if shares:
+            for member, chosen in zip(members_of(self.model_), shares, strict=True):
+                member.get_layer("probabilities").shares.assign(chosen)
 
     def _train(
         self,
@@ -578,9 +611,22 @@ class TextClassifier(SequenceEstimator):
         rows: TokenRows,
         held: Corpus | None = None,
         held_rows: TokenRows | None = None,
+        *,
+        epochs: list[int],
+        title: str,
         **options: Any,
-    ) -> FitResult:
-        """Trains a new network, and the linear model beside it, on one corpus."""
+    ) -> list[FitResult]:
+        """Trains new networks, and the linear model beside them, on one corpus.
+
+        Args:
+            corpus: To train on.
+            rows: The same texts as ids.
+            held: To validate on.
+            held_rows: The same as ids.
+            epochs: Upper limit of each network.
+            title: Of the training.
+            options: Of `fit_model`.
+        """
         # The baseline has the weights that the network has, or it would answer another
         # question.
         corpus, held = weigh_by_class(self.class_weight, self.classes_, corpus, held)
@@ -591,26 +637,38 @@ class TextClassifier(SequenceEstimator):
         buckets = self._buckets(rows, loss=self.chunk_loss)
         vectors = self._read_embeddings(self.preprocessor_)
         self._builder_args = self._resolve_arguments(vectors)
-        self.model_, result = train_network(
-            lambda: self._build_model(**self._builder_args),
-            lambda model: start_network(model, rows, corpus, vectors, self._origin),
-            training_batches(buckets, corpus.targets, corpus.weights, self.seed),
-            validation=validation,
-            distribution=self.distribution,
-            batch_size=self.batch_size,
-            precision=self._builder_args["precision"],
-            jit=self.jit,
-            patience=self.patience,
-            seed=self.seed,
-            **options,
-        )
+
+        def train(number: int) -> tuple[keras.Model, FitResult]:
+            origin, seed = (
+                self._origin.of_member(number),
+                member_seed(self.seed, number),
+            )
+            which = f" member {number} of {len(epochs)}" if len(epochs) > 1 else ""
+            return train_network(
+                lambda: build_member(number, self._builder_args),
+                lambda model: start_network(model, rows, corpus, vectors, origin),
+                training_batches(buckets, corpus.targets, corpus.weights, seed),
+                validation=validation,
+                distribution=self.distribution,
+                batch_size=self.batch_size,
+                precision=self._builder_args["precision"],
+                jit=self.jit,
+                patience=self.patience,
+                seed=seed,
+                epochs=epochs[number - 1],
+                title=f"{title}{which}",
+                **options,
+            )
+
+        trained = [train(number) for number in range(1, len(epochs) + 1)]
+        self.model_ = average([model for model, _ in trained], self.jit)
         if self.baseline:
             linear = fit_linear(corpus, self.preprocessor_, self.seed)
             self._baselines.linear = linear
-        return result
+        return [result for _, result in trained]
 
     def _resolve_arguments(self, vectors: np.ndarray | None) -> dict[str, Any]:
-        """What the builder is called with."""
+        """What `build_member` is called with."""
         dim, buckets = self.ngram_dim, self.ngram_buckets
         if dim == "auto":
             dim = min(max(1 << (len(self.classes_) - 1).bit_length(), 8), 32)
@@ -618,6 +676,7 @@ class TextClassifier(SequenceEstimator):
             fitting = max(_BAG_NUMBERS // check_integer("ngram_dim", dim, 1), 1)
             buckets = min(1 << (fitting.bit_length() - 1), MOST_BUCKETS)
         carried = {"batch_size": self.batch_size, "reset_input": True}
+        several = {"ensemble": self.ensemble}
         preprocessor = self.preprocessor_
         longest = preprocessor.max_length_
         return {
@@ -632,6 +691,7 @@ class TextClassifier(SequenceEstimator):
             "num_classes": len(self.classes_),
             "max_tokens": len(preprocessor.vocabulary_),
             **(carried if self.stateful else {}),
+            **(several if self.ensemble > 1 else {}),
         }
 
     @property
@@ -664,14 +724,15 @@ class TextClassifier(SequenceEstimator):
             )
         return size
 
-    def _weigh_heads(self, held: Corpus, rows: TokenRows) -> np.ndarray | None:
+    def _weigh_heads(self, held: Corpus, rows: TokenRows) -> list[np.ndarray]:
         """Lets the head have more to say that does better on validation."""
-        if not has_heads(self.model_):
-            return None
-        buckets = self._buckets(rows, 256)
-        shares = choose_shares(self.model_, buckets, held.targets, held.weights)
-        self.model_.get_layer("probabilities").shares.assign(shares)
-        return shares
+        found = []
+        for member in filter(has_heads, members_of(self.model_)):
+            buckets = self._buckets(rows, 256)
+            shares = choose_shares(member, buckets, held.targets, held.weights)
+            member.get_layer("probabilities").shares.assign(shares)
+            found.append(shares)
+        return found
 
     def _validate(self, held: Corpus, rows: TokenRows) -> dict[str, Any]:
         """Calibrates on texts that the network has not seen, and scores it there.
@@ -704,7 +765,9 @@ class TextClassifier(SequenceEstimator):
         return TextPreprocessor(**arguments)
 
     def _build_model(self, **arguments: Any) -> keras.Model:
-        return build_text_classifier(**arguments)
+        numbers = range(1, arguments.get("ensemble", 1) + 1)
+        members = [build_member(number, arguments) for number in numbers]
+        return average(members, arguments["jit"])
 
     def _buckets(
         self, rows: TokenRows, batch_size: int | None = None, loss: str = "last"
@@ -859,21 +922,24 @@ class TextClassifier(SequenceEstimator):
         rows = self.preprocessor_.transform(strings)
         buckets = self._buckets(rows, loss=self.chunk_loss)
         before = self.model_.get_weights()
-        seed = derive_seed(self.seed, "partial", len(self.history_))
+        members, results = members_of(self.model_), []
         try:
-            result = fit_model(
-                self.model_,
-                training_batches(buckets, corpus.targets, corpus.weights, seed),
-                epochs=epochs,
-                seed=seed,
-                verbose=verbose,
-                title="partial fit",
-            )
+            for number, member in enumerate(members, start=1):
+                own = member_seed(self.seed, number)
+                seed = derive_seed(own, "partial", len(self.history_))
+                result = fit_model(
+                    member,
+                    training_batches(buckets, corpus.targets, corpus.weights, seed),
+                    epochs=epochs,
+                    seed=seed,
+                    verbose=verbose,
+                    title="partial fit",
+                )
+                results.append(result)
         except BaseException:
             self.model_.set_weights(before)
             raise
-        new = result.history.assign(epoch=result.history["epoch"] + len(self.history_))
-        self.history_ = pd.concat([self.history_, new], ignore_index=True)
+        self.history_ = join_histories(results, self.history_)
         return self
 
     def predict_proba(

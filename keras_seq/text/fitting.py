@@ -1,8 +1,8 @@
 """The steps of a training: weights, ids and a report of the texts; the network."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -76,17 +76,23 @@ class Origin:
 
     Attributes:
         vocabulary: Tokens by id; None: it is learned.
-        weights: Of a whole network.
+        weights: Of whole networks.
         pretrained: What a language model learned.
     """
 
     vocabulary: list[str] | None = None
-    weights: list[np.ndarray] | None = None
+    weights: list[list[np.ndarray]] | None = None
     pretrained: Pretrained | None = None
 
     def fingerprint(self) -> list[Any]:
         """What `hash_data` takes of it."""
         return [self.vocabulary, self.weights, self.pretrained]
+
+    def of_member(self, number: int) -> Self:
+        """That of one network, counted from 1."""
+        if self.weights is None:
+            return self
+        return replace(self, weights=[self.weights[number - 1]])
 
 
 def start_network(
@@ -103,20 +109,21 @@ def start_network(
         rows: Training texts as ids.
         corpus: The same texts.
         vectors: Of the vocabulary's tokens, `(max_tokens, embedding_dim)`, from a file.
-        origin: Beside whole weights nothing else counts; what was pretrained began
-            with the vectors.
+        origin: Of this network. Beside whole weights nothing else counts; what was
+            pretrained began with the vectors.
 
     Raises:
         ValueError: If the weights are those of another network.
     """
     if origin.weights is not None:
+        (weights,) = origin.weights
         shapes = [tuple(weight.shape) for weight in model.weights]
-        if [weight.shape for weight in origin.weights] != shapes:
+        if [weight.shape for weight in weights] != shapes:
             raise ValueError(
                 "`warm_start` needs the network that was fitted before: arguments of "
                 "the network have changed since"
             )
-        model.set_weights(origin.weights)
+        model.set_weights(weights)
         return
     if has_heads(model):
         bag, head = model.get_layer("ngrams"), model.get_layer(HEADS[1])

@@ -67,8 +67,10 @@ class Checkpoint:
     def end(self) -> None:
         """Removes the files of a fit that has ended, unless they are to be kept."""
         if not self.keep:
-            for name in ("fit.npz", "refit.npz", _FINGERPRINT):
-                (self.folder / name).unlink(missing_ok=True)
+            (self.folder / _FINGERPRINT).unlink(missing_ok=True)
+            for title in ("fit", "refit"):  # alone, or of a member
+                for file in self.folder.glob(f"{title}*.npz"):
+                    file.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def _machine(**changes):
             {**SERIES, "num_past": 2, "num_static": 1, "static_cardinalities": (3, 9)},
         ),
         (build_forecaster, {**SERIES, "auxiliary": "next_step", "conv_filters": 4}),
-        (build_forecaster, {**SERIES, **DEEP, "scaling": "log"}),
+        (build_forecaster, {**SERIES, **DEEP, "scaling": "log", "point": "mean"}),
         (build_forecaster, {**SERIES, **DEEP, "segment_length": 4, "num_future": 2}),
         (
             build_forecaster,

@@ -61,6 +61,31 @@ def test_loss_is_the_pinball_of_scaled_errors():
     assert scores["pinball"] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("scaling", ["standard", "log"])
+def test_squared_error_of_the_mean_is_added(scaling):
+    model = stir(make_model(scaling=scaling, point="mean"))
+    assert model.output_shape == (None, 3, 4) and model.point_index == 3
+    inputs, actual = make_windows()
+    actual[1, 2] = np.nan
+    mean = np.asarray(model(inputs), np.float64)[..., 3]
+    size = np.std if scaling == "standard" else lambda x: np.mean(np.abs(x))
+    scales = np.array([size(w[~np.isnan(w)]) for w in inputs["target"]])
+    expected = np.nanmean(((actual - mean) / scales[:, None]) ** 2 / 2)
+    scores = model.evaluate(inputs, actual, verbose=0, batch_size=6, return_dict=True)
+    assert scores["loss"] - scores["pinball"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_mean_of_intermittent_demand_is_not_its_median():
+    model = make_model(scaling="none", point="mean", learning_rate=0.02)
+    demand = np.random.default_rng(0).binomial(1, 0.3, size=(512, 11))
+    demand = demand.astype("float32")
+    inputs, actual = {"target": demand[:, :8]}, demand[:, 8:]
+    model.fit(inputs, actual, epochs=15, batch_size=128, verbose=0)
+    output = np.asarray(model(inputs))
+    assert output[..., model.point_index].mean() == pytest.approx(0.3, abs=0.05)
+    assert np.abs(output[..., 1]).mean() < 0.1
+
+
 @pytest.mark.parametrize("scaling", ["mean_abs", "standard", "log"])
 def test_every_series_weighs_the_same(scaling):
     model = stir(make_model(scaling=scaling))
@@ -356,7 +381,7 @@ def test_survives_keras_s_own_format(decoder, tmp_path):
             "self-attention carries no state",
         ),
         ({"cell": "transformer", "units": 5, "num_heads": 2}, "must be divisible"),
-        ({"point": "mean"}, "`point` must be one of 'median'"),
+        ({"point": "mode"}, "`point` must be one of 'median', 'mean'"),
         ({"decay_steps": 0}, "`decay_steps` must be"),
         ({"decoder": "segmnt"}, "`decoder` must be one of.*Did you mean 'segment'"),
         ({"segment_length": "long"}, "`segment_length` must be 'auto' or a whole"),

@@ -50,6 +50,7 @@ def fit_text() -> dict:
         batch_size=16,  # 81 texts: the last batch is not full
         epochs=2,
         learning_rate=0.01,
+        adversarial=0.1,
         baseline=False,
         **COMMON,
     )
