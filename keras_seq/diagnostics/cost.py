@@ -112,7 +112,7 @@ def estimate_cost(
     seconds = {
         training: machine.call_seconds(builder, training)
         + sum(
-            _seconds(part, machine, batch_size, steps, share, width, training)
+            _seconds(part, machine, batch_size, share, width, training)
             for part in parts
         )
         for training in (False, True)
@@ -137,7 +137,6 @@ def _seconds(
     part: Part,
     machine: Machine,
     batch_size: int,
-    steps: int,
     share: float,
     width: int,
     training: bool,
@@ -146,7 +145,7 @@ def _seconds(
     factor = TRAINING_FLOPS if training else 1.0
     flops = factor * batch_size * part.flops
     if part.cell is not None:
-        return machine.recurrence_seconds(part, share * batch_size, steps, training)
+        return machine.recurrence_seconds(part, share * batch_size, training)
     moved = factor * batch_size * (part.kept + part.output) * width
     return max(flops / machine.flops, moved / machine.bandwidth)
 

@@ -48,6 +48,8 @@ def find(
     """What stands out in the tables of `keras_seq.diagnostics.flow`."""
     findings: list[Finding] = []
     horizons = memory.set_index("layer")["horizon"]
+    segments = "segments" in [layer.name for layer in probe.model.layers]
+    unit = "segments" if segments else "steps"
     heard = bool((flow["influence"] > 0).any())  # the outputs depend on some state
     for name in probe.layers:
         own = flow[flow["layer"] == name]
@@ -59,7 +61,7 @@ def find(
             findings.append(finding)
         elif heard:
             horizon = int(horizons[name])
-            if finding := _vanishing(name, layer, reach, horizon, gate):
+            if finding := _vanishing(name, layer, reach, horizon, gate, unit):
                 findings.append(finding)
         findings += _saturated(name, probe.model, gate)
     return findings
@@ -96,7 +98,7 @@ def _exploding(name: str, reach: np.ndarray) -> Finding | None:
 
 
 def _vanishing(
-    name: str, layer: Any, reach: np.ndarray, horizon: int, gate: Gates
+    name: str, layer: Any, reach: np.ndarray, horizon: int, gate: Gates, unit: str
 ) -> Finding | None:
     lookback = len(reach)
     below = np.flatnonzero(reach < SHRUNK * reach[1:2].max(initial=0.0))
@@ -106,8 +108,8 @@ def _vanishing(
         return None
     measured = (
         f"the state's Jacobian falls below 1 % of that at lag 1 from lag {far[0]} on, "
-        f"and states older than {horizon} of {lookback} steps change the outputs by "
-        "less than 1 %"
+        f"and states older than {horizon} of {lookback} {unit} change the outputs "
+        "by less than 1 %"
     )
     # At sigmoid(log(T)) = T / (T + 1) a share 1 / e of a state outlives T steps (the
     # upper end of chrono initialisation, Tallec & Ollivier 2018).
@@ -125,9 +127,9 @@ def _vanishing(
             keeps = gate["update"]["mean"]
             cause = f"the update gates keep {keeps:.3f} of the state in each step"
     remedy = (
-        f"If older steps matter, {remedy}, and where only the last state is read, "
+        f"If older {unit} matter, {remedy}, and where only the last state is read, "
         "pooling over all of them gives each a short way to the loss; if not, "
-        f"{max(horizon, 1)} steps (`lookback`, `max_length`) cost less"
+        f"{max(horizon, 1)} {unit} (`lookback`, `max_length`) cost less"
     )
     return Finding("vanishing", name, f"{measured}: {cause}", remedy, change)
 

@@ -28,8 +28,9 @@ class GradientReport:
         memory: One row per layer, and per direction with several layers
             (`"all/forward"`): `horizon`, the memory horizon, the longest lag at which
             emptying the state changes the outputs by at least 1 % of the largest
-            change; `lookback`, steps of the longest row; `reaches_start`, whether the
-            horizon is as long as the rows, so that it may be longer.
+            change; `lookback`, steps of the longest row (segments, where a
+            forecaster reads segments); `reaches_start`, whether the horizon is as
+            long as the rows, so that it may be longer.
         weights: One row per trainable weight: `size`, `norm`, and `gradient_norm`, the
             L2 norm of the gradient of the batch's loss.
         gates: One row per layer and gate: `mean` (of a gate the geometric one, of
@@ -71,8 +72,9 @@ def gradient_flow(
 
     Of each recurrent layer and direction, with weights as they are, without dropout.
     Gradients are exact, by differentiating Keras's own cells; a lag counts back from
-    the last step a layer runs on a row. `h` and an LSTM's `c` are held apart: the
-    gradient with respect to one leaves the other as it is.
+    the last step a layer runs on a row, which is a segment where a forecaster reads
+    segments. `h` and an LSTM's `c` are held apart: the gradient with respect to one
+    leaves the other as it is.
 
     Args:
         estimator_or_model: A fitted `TextClassifier` or `Forecaster`, or a compiled

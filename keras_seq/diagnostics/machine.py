@@ -49,14 +49,13 @@ class Machine:
     calls: dict[tuple[str, bool], float] = field(default_factory=dict)
 
     def recurrence_seconds(
-        self, part: Part, batch_size: float, steps: int, training: bool
+        self, part: Part, batch_size: float, training: bool
     ) -> float:
         """Of one direction of a recurrent layer.
 
         Args:
             part: Of `recurrence_part`.
             batch_size: Rows; of rows that leave padding out, as many full ones.
-            steps: Of the longest row.
             training: Whether it goes backward as well.
         """
         cell = "rnn" if part.cell in (None, "simple_rnn") else str(part.cell)
@@ -64,7 +63,7 @@ class Machine:
         if key not in self.recurrences:
             self.recurrences[key] = _time_recurrence(cell, training)
         work = batch_size * np.array([part.flops, part.kept])
-        return float(self.recurrences[key] @ [1.0, steps, *work])
+        return float(self.recurrences[key] @ [1.0, part.steps, *work])
 
     def call_seconds(self, builder: Callable[..., Any], training: bool) -> float:
         """Of one call of a tiny network of a builder, without its recurrence."""
@@ -206,4 +205,4 @@ def _time_call(machine: Machine, builder: Callable[..., Any], training: bool) ->
     else:
         whole = time_in_turns([lambda: model.predict_on_batch(inputs)])[0]
     part = recurrence_part("", "rnn", units, units, steps)
-    return whole - directions * machine.recurrence_seconds(part, batch, steps, training)
+    return whole - directions * machine.recurrence_seconds(part, batch, training)

@@ -13,6 +13,7 @@ from keras_seq.forecasting.builder import (
 from keras_seq.layers.cells import CELL_MATHS
 from keras_seq.layers.pooling import POOLINGS
 from keras_seq.layers.recurrent import check_units
+from keras_seq.layers.segments import choose_segment, count_segments
 from keras_seq.text.builder import build_text_classifier
 
 # Operations of a step on each unit beside the products: gates and states.
@@ -30,6 +31,7 @@ class Part(NamedTuple):
         kept: Numbers kept for the backward pass, for one row.
         output: Numbers it hands on, for one row.
         cell: Of a recurrence; else None.
+        steps: Of a recurrence; else 0.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Part(NamedTuple):
     kept: float
     output: float
     cell: str | None = None
+    steps: int = 0
 
 
 def list_parts(
@@ -124,6 +127,7 @@ def recurrence_part(
         kept=float(steps * (features + kept * units)),
         output=float(steps * units),
         cell=cell,
+        steps=steps,
     )
 
 
@@ -190,13 +194,31 @@ def _forecast_parts(given: dict[str, Any], length: int | None) -> list[Part]:
     for index, (size, wide) in enumerate(zip(sizes, widths, strict=True)):
         parts.append(Part(f"static_{index}", size * wide, wide, wide, wide))
     static = given["num_static"] + sum(widths)
-    features = 3 + future + given["num_past"] + static
-    parts += _front(given, features, steps)
-    encoder, width = _encoder(given, given["conv_filters"] or features, steps, False)
+    features = 3 + future + given["num_past"]
+    names = ("decoder", "segment_length", "lookback", "season_length", "stateful")
+    segment = choose_segment(**{name: given[name] for name in names})
+    if segment is None:
+        features += static
+        parts += _front(given, features, steps)
+        encoder, width = _encoder(
+            given, given["conv_filters"] or features, steps, False
+        )
+    else:
+        parts += _front(given, features, steps)
+        count = count_segments(steps, segment)
+        first = check_units(given["units"], given["num_layers"])[0]
+        features = segment * (given["conv_filters"] or features) + static
+        parts.append(_dense("segments", features, first, count))
+        encoder, width = _encoder(given, first, count, False)
     parts += encoder
     if given["auxiliary"]:
-        parts.append(_dense("next_step", width, 1, steps))
-    parts.append(_dense("decoder", width + 2 + static, horizon * DECODER_UNITS))
+        count = count_segments(steps, segment or 1)
+        parts.append(_dense("next_step", width, segment or 1, count))
+    context = width + 2 + static
+    if segment is None:
+        parts.append(_dense("decoder", context, horizon * DECODER_UNITS))
+    else:
+        parts += _segment_decoder(segment, horizon, context, width, future)
     if future:
         dense = _dense("future_decoder", future, DECODER_UNITS, horizon)
         parts.append(dense._replace(parameters=future * DECODER_UNITS))
@@ -207,4 +229,21 @@ def _forecast_parts(given: dict[str, Any], length: int | None) -> list[Part]:
     parts.append(quantiles._replace(parameters=quantiles.parameters + 2))
     if given["point"] == "mean":
         parts.append(_dense("mean_head", DECODER_UNITS, 1, horizon))
+    return parts
+
+
+def _segment_decoder(
+    segment: int, horizon: int, context: int, units: int, future: int
+) -> list[Part]:
+    steps = min(segment, horizon)
+    count = count_segments(horizon, steps)
+    numbers = float(count * units)
+    parts = [
+        _dense("decoder/state", context, units),
+        Part("decoder/positions", count * units, 2 * numbers, numbers, numbers),
+        _dense("decoder/steps", units, steps * DECODER_UNITS, count),
+    ]
+    if future:
+        known = _dense("decoder/known", steps * future, units, count)
+        parts.append(known._replace(parameters=steps * future * units))
     return parts

@@ -17,6 +17,12 @@ from keras_seq.layers.encoder import check_structure, encode, make_encoder
 from keras_seq.layers.next_step import NextValueLoss
 from keras_seq.layers.quantiles import QuantileHead, check_quantiles
 from keras_seq.layers.scaling import SCALINGS, WindowScaler, WindowUnscaler
+from keras_seq.layers.segments import (
+    SegmentDecoder,
+    choose_segment,
+    cut_segments,
+    embed_segments,
+)
 from keras_seq.layers.state import RunningScaler
 from keras_seq.training.distribution import check_ignored, sum_over_replicas
 from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
@@ -130,6 +136,8 @@ def build_forecaster(
     num_heads: int | str = "auto",
     conv_filters: int | None = None,
     conv_width: int = 3,
+    decoder: str = "auto",
+    segment_length: int | str = "auto",
     auxiliary: str | None = None,
     auxiliary_weight: float = 0.1,
     stateful: bool = False,
@@ -178,8 +186,17 @@ def build_forecaster(
         num_heads: Of a transformer; must divide `units`. `"auto"`: 4, 2 or 1.
         conv_filters: Filters of a causal convolution before the encoder; None: none.
         conv_width: Steps the convolution sees.
+        decoder: `"direct"`: the encoder reads step by step, and one dense layer gives
+            all steps of the horizon. `"segment"`: it reads segments, each projected
+            to `units`, and decodes all segments of the horizon in parallel (SegRNN,
+            Lin et al. 2023; see `keras_seq.layers.segments`), for recurrences forget
+            over hundreds of steps. `"auto"`: segments where `segment_length` is given
+            or the lookback has 96 steps or more and is not `stateful`.
+        segment_length: Steps in a segment; `"auto"`: a season, halved or doubled until
+            the lookback has 4 to 16 segments. A lookback that is no multiple starts
+            with missing steps, a horizon that is none is cut.
         auxiliary: `"next_step"` trains the encoder to predict each next value of the
-            window as well.
+            window as well; all those of each next segment where it reads segments.
         auxiliary_weight: Of that loss beside the main one.
         stateful: Whether a batch's rows continue those of the batch before: windows
             are then chunks of a stream, and statistics run on with it. See
@@ -240,6 +257,13 @@ def build_forecaster(
         conv_filters=conv_filters,
         conv_width=conv_width,
     )
+    segment = choose_segment(
+        decoder,
+        segment_length,
+        lookback=lookback,
+        season_length=season_length,
+        stateful=stateful,
+    )
     check_ignored()
     clipping = resolve_clipping(global_clipnorm, clipnorm, clipvalue)
     levels = check_quantiles(sorted({*check_quantiles(quantiles), 0.5}))
@@ -282,6 +306,7 @@ def build_forecaster(
             dropout=dropout,
             conv_filters=conv_filters,
             conv_width=conv_width,
+            segment=segment,
             static_cardinalities=static_cardinalities,
             auxiliary_weight=auxiliary_weight if auxiliary else None,
             mean=point == "mean",
@@ -306,6 +331,7 @@ def _forecast(
     dropout: float,
     conv_filters: int | None,
     conv_width: int,
+    segment: int | None,
     static_cardinalities: Sequence[int],
     auxiliary_weight: float | None,
     mean: bool,
@@ -322,7 +348,17 @@ def _forecast(
     if "past" in inputs:
         steps = ops.concatenate([steps, _zero_missing(inputs["past"])], axis=-1)
     static = _describe_series(inputs, static_cardinalities)
-    if static:
+    if segment is not None:
+        steps = embed_segments(
+            steps,
+            static,
+            length=segment,
+            units=encoder.units[0],
+            conv_filters=conv_filters,
+            conv_width=conv_width,
+        )
+        conv_filters = None  # has been applied
+    elif static:
         told = ops.repeat(ops.concatenate(static, axis=-1)[:, None], lookback, axis=1)
         steps = ops.concatenate([steps, told], axis=-1)
     encoded, causal = encode(
@@ -334,14 +370,22 @@ def _forecast(
         causal_front=True,
     )
     if auxiliary_weight is not None:
-        predicted = keras.layers.Dense(1, name="next_step")(causal)[..., 0]
+        width = segment or 1
+        predicted = keras.layers.Dense(width, name="next_step")(causal)
+        values = [cut_segments(x[..., None], width) for x in (scaled, observed)]
         loss = NextValueLoss(auxiliary_weight, name="next_step_loss")
-        encoded = loss(encoded, predicted, scaled, observed)
+        encoded = loss(encoded, predicted, *values)
     context = encoded[:, -1]  # (batch, units)
     context = keras.layers.Dropout(dropout, name="dropout")(context)
     context = ops.concatenate([context, _log_noise(change), *static], axis=-1)
-    decoded = keras.layers.Dense(horizon * DECODER_UNITS, name="decoder")(context)
-    decoded = ops.reshape(decoded, (-1, horizon, DECODER_UNITS))
+    if segment is None:
+        decoded = keras.layers.Dense(horizon * DECODER_UNITS, name="decoder")(context)
+        decoded = ops.reshape(decoded, (-1, horizon, DECODER_UNITS))
+    else:
+        ahead = [known[:, lookback:]] if "future" in inputs else []
+        decoded = SegmentDecoder(
+            horizon, segment, encoder.units[-1], DECODER_UNITS, name="decoder"
+        )(context, *ahead)
     if "future" in inputs:
         dense = keras.layers.Dense(DECODER_UNITS, use_bias=False, name="future_decoder")
         decoded = decoded + dense(known[:, lookback:])

@@ -47,6 +47,7 @@ from keras_seq.forecasting.windows import (
 )
 from keras_seq.layers.quantiles import check_quantiles
 from keras_seq.layers.scaling import LOCATION_INVARIANT, SCALINGS
+from keras_seq.layers.segments import choose_segment
 from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.estimator import SequenceEstimator
 from keras_seq.training.runtime import resolve_precision
@@ -125,6 +126,12 @@ class Forecaster(SequenceEstimator):
         num_heads: Of a transformer; must divide `units`. `"auto"`: 4, 2 or 1.
         conv_filters: Filters of a causal convolution before the encoder; None: none.
         conv_width: Steps the convolution sees.
+        decoder: `"direct"` reads step by step; `"segment"` reads and forecasts segments
+            (SegRNN, Lin et al. 2023), so that long lookbacks are learned from;
+            `"auto"`: segments from a lookback of 96 steps on, or where
+            `segment_length` is given.
+        segment_length: Steps in a segment; `"auto"`: a season, halved or doubled until
+            the lookback has 4 to 16 segments.
         auxiliary: `"next_step"` trains to predict each next value as well.
         auxiliary_weight: Of that loss beside the main one.
         learning_rate: Of Adam, at the start of its cosine decay.
@@ -195,6 +202,8 @@ class Forecaster(SequenceEstimator):
         num_heads: int | str = "auto",
         conv_filters: int | None = None,
         conv_width: int = 3,
+        decoder: str = "auto",
+        segment_length: int | str = "auto",
         auxiliary: str | None = None,
         auxiliary_weight: float = 0.1,
         learning_rate: float = 4e-3,
@@ -236,6 +245,8 @@ class Forecaster(SequenceEstimator):
         self.num_heads = num_heads
         self.conv_filters = conv_filters
         self.conv_width = conv_width
+        self.decoder = decoder
+        self.segment_length = segment_length
         self.auxiliary = auxiliary
         self.auxiliary_weight = auxiliary_weight
         self.learning_rate = learning_rate
@@ -391,6 +402,12 @@ class Forecaster(SequenceEstimator):
                     f"Received: lookback={self.lookback_}"
                 )
         usable = self.season_length_ if self.season_length_ <= self.lookback_ else 1
+        segment = choose_segment(
+            self.decoder,
+            self.segment_length,
+            lookback=self.lookback_,
+            season_length=usable,
+        )
         self._encoder = None
         self._settle()
         end = split_origins(panel.lengths, self._spec, validation=True).end
@@ -405,6 +422,9 @@ class Forecaster(SequenceEstimator):
             "lookback": self.lookback_,
             "season_length": usable,
             "scaling": self.scaling_,
+            # Settled here, since what "auto" means may change after saving.
+            "decoder": "direct" if segment is None else "segment",
+            "segment_length": segment or "auto",
             "num_future": source.num_features + widths["num_future"],
         }
         return source
@@ -415,7 +435,8 @@ class Forecaster(SequenceEstimator):
         return check_integer("season_length", self.season_length, 1)
 
     def _build_model(self, **arguments: Any) -> keras.Model:
-        return build_forecaster(**arguments)
+        # Files from before there were segments do not name a decoder.
+        return build_forecaster(**{"decoder": "direct", **arguments})
 
     def predict(
         self,

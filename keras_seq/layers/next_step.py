@@ -145,9 +145,10 @@ class NextValueLoss(keras.layers.Layer):
 
     Call arguments:
         sequence: Passed through.
-        predicted: `(batch, time)`, the change expected after each step.
-        scaled: `(batch, time)`.
-        observed: `(batch, time)`, 1.0 or 0.0.
+        predicted: `(batch, time, width)`, the change expected after each step, which
+            may hold several values, as a segment does.
+        scaled: `(batch, time, width)`.
+        observed: `(batch, time, width)`, 1.0 or 0.0.
         training: Whether the loss is added.
     """
 

@@ -54,6 +54,16 @@ def _machine(**changes):
         ),
         (build_forecaster, {**SERIES, "auxiliary": "next_step", "conv_filters": 4}),
         (build_forecaster, {**SERIES, **DEEP, "scaling": "log", "point": "mean"}),
+        (build_forecaster, {**SERIES, **DEEP, "segment_length": 4, "num_future": 2}),
+        (
+            build_forecaster,
+            {**SERIES, "segment_length": 2, "conv_filters": 4, "num_static": 1},
+        ),
+        (
+            build_forecaster,
+            {**SERIES, "segment_length": 3, "auxiliary": "next_step", "num_past": 1},
+        ),
+        (build_forecaster, {**SERIES, "segment_length": 3, "cell": "transformer"}),
     ],
 )
 def test_parameters_are_those_of_the_built_network(builder, arguments):
@@ -111,6 +121,16 @@ def test_seconds_are_the_sum_of_call_recurrence_and_rest():
     assert cost.seconds - half.seconds == pytest.approx(saved, rel=1e-6)
     two = estimate_cost(build_forecaster, **options, precision="mixed_bfloat16")
     assert two.training_bytes == cost.training_bytes / 2
+
+
+def test_a_recurrence_over_segments_has_fewer_steps():
+    machine = _machine()
+    machine.recurrences = {k: np.array([0, 1.0, 0, 0]) for k in machine.recurrences}
+    options = {"batch_size": 1, "machine": machine, **SERIES}
+    direct = estimate_cost(build_forecaster, **options)
+    segments = estimate_cost(build_forecaster, **options, segment_length=3)
+    assert round(direct.seconds) == 10
+    assert round(segments.seconds) == 4  # one of them not full
 
 
 @pytest.mark.parametrize("training", [False, True])

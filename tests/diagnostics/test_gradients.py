@@ -239,6 +239,21 @@ def test_many_units_are_estimated_and_say_so():
     np.testing.assert_array_equal(flow["norm"], exact["norm"])
 
 
+@pytest.mark.numeric
+def test_lags_of_a_network_that_reads_segments_are_segments():
+    model = build_forecaster(
+        lookback=12, horizon=4, units=4, segment_length=3, seed=0, cell="lstm"
+    )
+    head = model.get_layer("quantiles").dense.kernel
+    random = np.random.default_rng(0)
+    head.assign(random.normal(size=head.shape))  # zeros would pass nothing on
+    data = {"target": random.normal(size=(6, 12))}, random.normal(size=(6, 4))
+    report = inspect_gradients(model, data)
+    assert report.flow["lag"].tolist() == [0, 1, 2, 3]
+    assert (report.flow["norm"] > 0).all()
+    assert report.memory["lookback"].tolist() == [4]
+
+
 def test_gates_are_those_of_the_cell():
     model, (inputs, targets) = _text_model("lstm", FLAT), _text_rows()
     gates = inspect_gradients(model, (inputs, targets)).gates.set_index("gate")

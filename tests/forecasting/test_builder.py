@@ -138,6 +138,19 @@ STRUCTURES = {
     "batch": {"normalization": "batch", "cell": "lstm"},
     "next_step": {"auxiliary": "next_step", "cell": "rnn"},
     "stateful": {"stateful": True, "batch_size": 32},
+    "segments": {"segment_length": 3},
+    "segments_deep": {
+        "segment_length": 2,
+        "cell": "lstm",
+        "num_layers": 2,
+        "residual": True,
+        "normalization": "layer",
+        "conv_filters": 3,
+        "auxiliary": "next_step",
+        "dropout": 0.1,
+        "recurrent_dropout": 0.1,
+    },
+    "segments_transformer": {"segment_length": 4, "cell": "transformer"},
 }
 
 
@@ -198,6 +211,66 @@ def test_the_auxiliary_loss_is_the_error_of_the_next_value():
     assert got["loss"] - got["pinball"] == pytest.approx(expected, rel=1e-3)
 
 
+def test_the_auxiliary_loss_of_segments_is_the_error_of_the_next_one():
+    segments = {"segment_length": 3, "scaling": "none"}
+    plain = stir(make_model(**segments))
+    model = make_model(**segments, auxiliary="next_step", auxiliary_weight=0.5)
+    names = {w.path: np.asarray(w) for w in plain.trainable_weights}
+    for weight in model.trainable_weights:
+        weight.assign(names.get(weight.path, np.full(weight.shape, 0.3)))
+    inputs, actual = make_windows()
+    inputs["target"] -= 20  # else relu would be dead or huge
+    found = []
+    for window in inputs["target"]:
+        known = np.concatenate([[np.nan], window])  # 8 steps are 3 segments
+        change = np.diff(known, prepend=np.nan)
+        steps = np.stack([known, ~np.isnan(known), change], axis=-1)
+        steps = np.nan_to_num(steps).reshape(1, 3, 9)
+        hidden = np.maximum(steps @ names["segments/kernel"], -names["segments/bias"])
+        hidden = model.get_layer("encoder")(hidden + names["segments/bias"])[0]
+        for index in (1, 2):
+            predicted = 0.3 * np.asarray(hidden)[0, index - 1].sum() + 0.3
+            before, now = known[3 * index - 3 : 3 * index], known[3 * index :][:3]
+            found += list(np.abs(now - np.nan_to_num(before) - predicted))
+    without = plain.evaluate(inputs, actual, verbose=0, return_dict=True)["pinball"]
+    got = model.train_on_batch(inputs, actual, return_dict=True)
+    assert got["pinball"] == pytest.approx(without, rel=1e-4)
+    expected = 0.5 * np.nanmean(found)
+    assert got["loss"] - got["pinball"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_short_lookbacks_are_decoded_directly_unless_asked():
+    auto, direct = make_model(), make_model(decoder="direct")
+    inputs, _ = make_windows()
+    assert [w.path for w in auto.weights] == [w.path for w in direct.weights]
+    for ours, theirs in zip(auto.weights, direct.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(auto(inputs), direct(inputs))
+    assert "segments" not in [layer.name for layer in auto.layers]
+    long = make_model(lookback=96)
+    assert long.get_layer("encoder").input.shape == (None, 12, 4)
+
+
+def test_segments_before_the_window_are_missing_steps():
+    """8 steps in segments of 3 are 9 steps of which the first is missing."""
+    arguments = {"segment_length": 3, "scaling": "standard", "season_length": 2}
+    short = stir(make_model(**arguments))
+    padded = make_model(**arguments, lookback=9)
+    for ours, theirs in zip(padded.weights, short.weights, strict=True):
+        value = np.asarray(theirs)
+        if theirs.path == "linear/kernel":
+            value = np.pad(value, ((1, 0), (0, 0)))
+        ours.assign(value)
+    inputs, _ = make_windows()
+    target = np.pad(inputs["target"], ((0, 0), (1, 0)), constant_values=np.nan)
+    # `_log_noise` averages over the steps, one of which is new: it is not read here
+    for model in (short, padded):
+        kernel = np.asarray(model.get_layer("decoder").state.kernel).copy()
+        kernel[-2:] = 0.0
+        model.get_layer("decoder").state.kernel.assign(kernel)
+    np.testing.assert_allclose(padded({"target": target}), short(inputs), rtol=1e-5)
+
+
 def test_the_median_is_always_there():
     model = make_model(quantiles=(0.2, 0.8))
     assert model.quantiles == (0.2, 0.5, 0.8)
@@ -231,9 +304,17 @@ def make_covariates(count=6, seed=3):
     return {**inputs, "static_ids": ids}
 
 
-@pytest.mark.parametrize("cell", ["gru", "transformer"])
-def test_every_covariate_reaches_every_step_of_its_row_only(cell):
-    model = make_model(cell=cell, **COVARIATES, static_cardinalities=(5, 5))
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"cell": "gru"},
+        {"cell": "transformer"},
+        {"segment_length": 3},
+        {"segment_length": 2, "cell": "lstm", "conv_filters": 3},
+    ],
+)
+def test_every_covariate_reaches_every_step_of_its_row_only(arguments):
+    model = make_model(**arguments, **COVARIATES, static_cardinalities=(5, 5))
     model = stir(model)
     inputs = {**make_windows()[0], **make_covariates()}
     before = np.asarray(model(inputs))
@@ -268,8 +349,10 @@ def test_the_repeated_season_is_freed_of_its_covariates():
     np.testing.assert_allclose(output[..., 1], y[:, 8:], rtol=1e-5)
 
 
-def test_survives_keras_s_own_format(tmp_path):
-    model = stir(make_model(**COVARIATES, static_cardinalities=(5, 5)))
+@pytest.mark.parametrize("decoder", ["direct", "segment"])
+def test_survives_keras_s_own_format(decoder, tmp_path):
+    arguments = {**COVARIATES, "static_cardinalities": (5, 5)}
+    model = stir(make_model(decoder=decoder, **arguments))
     inputs, actual = make_windows()
     inputs.update(make_covariates())
     model.fit(inputs, actual, verbose=0)
@@ -300,6 +383,14 @@ def test_survives_keras_s_own_format(tmp_path):
         ({"cell": "transformer", "units": 5, "num_heads": 2}, "must be divisible"),
         ({"point": "mode"}, "`point` must be one of 'median', 'mean'"),
         ({"decay_steps": 0}, "`decay_steps` must be"),
+        ({"decoder": "segmnt"}, "`decoder` must be one of.*Did you mean 'segment'"),
+        ({"segment_length": "long"}, "`segment_length` must be 'auto' or a whole"),
+        ({"segment_length": 9}, "`segment_length` must not exceed `lookback`"),
+        ({"segment_length": 2, "decoder": "direct"}, "belongs to decoder='segment'"),
+        (
+            {"decoder": "segment", "stateful": True, "batch_size": 4},
+            "cannot be combined with `stateful`",
+        ),
     ],
 )
 def test_bad_arguments(arguments, message):

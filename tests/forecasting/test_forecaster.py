@@ -206,6 +206,27 @@ def test_save_and_load(tmp_path, frame, cell):
         keras_seq.TextClassifier.load(tmp_path / "f.kseq")
 
 
+def test_segments_are_settled_by_fit_and_saved(tmp_path, frame):
+    forecaster = Forecaster(**{**SMALL, "units": 3}, segment_length=5)
+    forecaster.fit(frame, verbose=0).save(tmp_path / "f.kseq")
+    assert forecaster._builder_args["decoder"] == "segment"
+    assert forecaster.model_.get_layer("encoder").input.shape == (None, 3, 3)
+    twin = keras_seq.load(tmp_path / "f.kseq")
+    pd.testing.assert_frame_equal(twin.predict(), forecaster.predict())
+    with pytest.raises(ValueError, match="`segment_length` must not exceed.*=12"):
+        Forecaster(**SMALL, segment_length=13).fit(frame)
+
+
+def test_files_from_before_segments_are_decoded_directly(tmp_path):
+    forecaster = Forecaster(**{**SMALL, "lookback": 96, "units": 3}, decoder="direct")
+    forecaster.fit(seasonal_frame(1, 120), verbose=0)
+    for name in ("decoder", "segment_length"):
+        del forecaster._builder_args[name]
+    forecaster.save(tmp_path / "f.kseq")
+    twin = keras_seq.load(tmp_path / "f.kseq")
+    pd.testing.assert_frame_equal(twin.predict(), forecaster.predict())
+
+
 def test_other_names_integer_time_and_no_id(frame):
     renamed = frame[frame["unique_id"] == "s0"].assign(t=range(60))
     renamed = renamed.rename(columns={"y": "load"})[["t", "load"]]

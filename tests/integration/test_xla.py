@@ -53,6 +53,17 @@ def test_training_has_static_shapes(build, structure):
         assert "tensor<?" not in lowered_for_tpu(model, inputs, targets)
 
 
+def test_segments_have_static_shapes():
+    model = build_forecaster(**SERIES, segment_length=3, conv_filters=4, jit=True)
+    inputs, targets = series_batch()
+    assert np.isfinite(model.train_on_batch(inputs, targets)).all()
+    if BACKEND == "tensorflow":
+        operations = operations_of(model, inputs, targets)
+        assert not [op for op in operations if op.startswith(DYNAMIC)]
+    elif BACKEND == "jax":
+        assert "tensor<?" not in lowered_for_tpu(model, inputs, targets)
+
+
 def operations_of(model, inputs, targets):
     """Names of all TensorFlow operations in a training step of these shapes."""
     import tensorflow as tf

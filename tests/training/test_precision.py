@@ -34,6 +34,7 @@ def series_batch():
 
 TASKS = {"text": (build_text, TEXT, text_batch)}
 TASKS["series"] = (build_forecaster, SERIES, series_batch)
+TASKS["segments"] = (build_forecaster, {**SERIES, "segment_length": 3}, series_batch)
 
 
 @pytest.fixture(params=TASKS)
