@@ -246,7 +246,11 @@ def test_broken_documents(tmp_path):
         ("a.csv", b"t\xff,label\na,x", "a.csv, line 1: it is not UTF-8"),
         ("a.csv", b"text,label\na,x\nb,x", r"two classes. Received only: \['x'\]"),
         ("a.csv.gz", b"text,label", "a.csv.gz cannot be read: Not a gzipped file"),
-        ("a.csv.gz", gzip.compress(b"text,label\n" * 9)[:-9], "cannot be read: Compr"),
+        (
+            "a.csv.gz",
+            gzip.compress(b"text,label\n" * 9, mtime=0)[:-9],
+            "cannot be read: Compr",
+        ),
         ("a.jsonl", b"", "a.jsonl is empty"),
         ("a.jsonl", b"\n", "a.jsonl has no rows"),
         ("a.jsonl", b'{"txt": "a", "label": 1}', "no column 'text'.*mean 'txt'"),
