@@ -77,6 +77,17 @@ class Covariates:
         merged = {**self.levels, **levels}
         return replace(self, future=future, offsets=offsets, levels=merged)
 
+    def stretched(self, rows: np.ndarray, count: int) -> Self:
+        """Lays past covariates out among more rows, which know nothing of them.
+
+        Args:
+            rows: int64, `(steps,)`: where each row is now.
+            count: Rows there are now.
+        """
+        past = np.full((count, self.past.shape[1]), np.nan, np.float32)
+        past[rows] = self.past
+        return replace(self, past=past)
+
     def get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """JSON-able values and arrays that `from_state` takes."""
         state = {"names": self.names, "levels": list(self.levels.items())}

@@ -27,6 +27,7 @@ from keras_seq.forecasting.frames import (
 )
 from keras_seq.forecasting.intervals import (
     Calibration,
+    accumulate,
     draw_shares,
     scale_forecasts,
 )
@@ -453,7 +454,9 @@ class Forecaster(SequenceEstimator):
                 training data.
             future: Long frame of the future covariates, one row for each step to
                 forecast; other rows and columns are not read.
-            horizon: Steps, at most the fitted `horizon`; None: all of them.
+            horizon: Steps; None: the fitted `horizon`. More of them are forecast by
+                rolling forward: `y_hat` is taken for what came, and the next steps are
+                forecast from there; intervals widen as the errors of the parts add up.
             level: Intervals to name, in percent, each within (0, 100): `[80]` gives
                 `y_hat_lo80` and `y_hat_hi80`. Their bounds must be among `quantiles`,
                 unless the forecaster is `conformal`.
@@ -464,10 +467,12 @@ class Forecaster(SequenceEstimator):
 
         Raises:
             ValueError: If `level` or `horizon` is out of its range, or a bound was
-                not trained; the message names the quantiles to add.
+                not trained; the message names the quantiles to add. If `future` does
+                not hold all steps; the message names the first that are missing.
         """
         self._check_fitted()
-        horizon = self._check_horizon(horizon)
+        if horizon is not None:
+            check_integer("horizon", horizon, 1)
         calibrated = self.conformal and self._calibration.usable
         pairs = level_quantiles(
             () if level is None else level, self.quantiles_, not calibrated
@@ -486,21 +491,41 @@ class Forecaster(SequenceEstimator):
         horizon: int | None = None,
         levels: dict[float, tuple[float, float]] | None = None,
     ) -> pd.DataFrame:
-        source = WindowSource(panel, self._spec)
-        series = np.arange(len(panel.ids))
-        values = fitting.forecast(self.model_, source, series, panel.lengths)
-        point, shown = values[..., self.model_.point_index], self.quantiles_
+        horizon = horizon or self.horizon
+        shown = self.quantiles_
         if self.conformal and self._calibration.usable:
-            scaled = scale_forecasts(self.model_, source, series, panel.lengths, values)
             bounds = {bound for pair in (levels or {}).values() for bound in pair}
             shown = tuple(sorted({*shown, *bounds}))
-            values = scaled.unscale(
-                self._calibration.quantiles(scaled, np.array(shown))
-            )
-        frame = forecast_frame(panel, values[:, :horizon], shown, point[:, :horizon])
+        points: list[np.ndarray] = []
+        parts: list[np.ndarray] = []
+        seen = panel
+        for start in range(0, horizon, self.horizon):
+            if start:
+                seen = seen.extended(points[-1])
+            point, part = self._forecast_once(seen, shown)
+            points.append(point)
+            parts.append(part)
+        point = np.concatenate(points, axis=1)[:, :horizon]
+        log = self.scaling_ == "log" and all((part > 0).all() for part in parts)
+        values = accumulate(parts, shown.index(0.5), log)[:, :horizon]
+        frame = forecast_frame(panel, values, shown, point)
         frame = add_levels(frame, levels or {})
         extra = [f"y_hat_q{q:g}" for q in shown if q not in self.quantiles_]
         return frame.drop(columns=extra)
+
+    def _forecast_once(
+        self, panel: Panel, quantiles: tuple[float, ...]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The point forecast, `(num_series, horizon)`, and quantiles on a last axis."""
+        source = WindowSource(panel, self._spec)
+        series = np.arange(len(panel.ids))
+        values = fitting.forecast(self.model_, source, series, panel.lengths)
+        point = values[..., self.model_.point_index]
+        if not (self.conformal and self._calibration.usable):
+            return point, values[..., : len(quantiles)]
+        scaled = scale_forecasts(self.model_, source, series, panel.lengths, values)
+        calibrated = self._calibration.quantiles(scaled, np.array(quantiles))
+        return point, scaled.unscale(calibrated)
 
     def simulate(
         self,
@@ -525,7 +550,7 @@ class Forecaster(SequenceEstimator):
             num_paths: Paths of each series.
             history: As in `predict`.
             future: As in `predict`.
-            horizon: As in `predict`.
+            horizon: Steps, at most the fitted `horizon`; None: all of them.
             seed: Of the draws; the paths of a series do not depend on which others
                 are drawn.
 

@@ -252,6 +252,32 @@ class Calibration:
         return np.where(shares == 0.5, 0.0, found)
 
 
+def accumulate(parts: Sequence[np.ndarray], middle: int, log: bool) -> np.ndarray:
+    """Joins forecasts that each began at the end of the one before.
+
+    A forecast takes what it begins with for given. What the one before may have missed
+    at its last step is added as independent errors add up: distances from the median
+    by their squares.
+
+    Args:
+        parts: `(num_series, steps, num_quantiles)` each, quantiles in order.
+        middle: Which quantile is the median.
+        log: Whether distances are ratios; values are then positive.
+
+    Returns:
+        `(num_series, sum of steps, num_quantiles)`; the first part as it was.
+    """
+    joined, carried = [parts[0]], np.zeros(1)
+    for last, values in zip(parts, parts[1:], strict=False):
+        before, after = (np.log(x) if log else x for x in (last[:, -1:], values))
+        carried = np.hypot(carried, before - before[..., middle, None])
+        median = after[..., middle, None]
+        away = after - median
+        total = median + np.sign(away) * np.hypot(away, carried)
+        joined.append(np.exp(total) if log else total)
+    return np.concatenate(joined, axis=1)
+
+
 def draw_shares(
     correlation: np.ndarray, num_paths: int, ids: np.ndarray, seed: int
 ) -> np.ndarray:

@@ -116,6 +116,17 @@ class Panel:
         """The last `steps` of each series."""
         return self._part(np.maximum(self.lengths - steps, 0), self.lengths)
 
+    def extended(self, values: np.ndarray) -> Self:
+        """Adds steps after each series: `(num_series, steps)`."""
+        steps = values.shape[1]
+        offsets, _ = ranges(self.offsets[:-1], self.lengths + steps)
+        _, old = ranges(offsets[:-1], self.lengths)
+        _, new = ranges(offsets[1:] - steps, np.full_like(self.lengths, steps))
+        merged = np.empty(offsets[-1])
+        merged[old], merged[new] = self.values, values.reshape(-1)
+        beside = self.covariates and self.covariates.stretched(old, offsets[-1])
+        return replace(self, offsets=offsets, values=merged, covariates=beside)
+
     def with_future(
         self, frame: Any, columns: Columns, horizon: int, whole: bool = True
     ) -> Self:

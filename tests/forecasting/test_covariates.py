@@ -372,6 +372,23 @@ def test_predict_with_what_is_known_ahead(fitted, frame, tmp_path):
     assert len(fitted.plot(past, future, ids=["shop 1"])) == 1
 
 
+def test_rolling_forward_knows_what_is_known_ahead_and_no_more(fitted, frame):
+    late = frame["day"] > "2024-02-13"  # twice the horizon is left
+    past, future = frame[~late], frame[late]
+    whole = fitted.predict(past, future, horizon=6)
+    days = whole["day"].drop_duplicates()
+    part = whole[whole["day"].isin(days[:3])][["shop", "day", "y_hat"]]
+    came = future.merge(part, on=["shop", "day"])
+    came = came.assign(sales=came["y_hat"], visits=np.nan).drop(columns="y_hat")
+    alone = fitted.predict(pd.concat([past, came]), future)
+    second = whole[whole["day"].isin(days[3:])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(
+        second[["shop", "day", "y_hat"]], alone[["shop", "day", "y_hat"]], rtol=1e-5
+    )
+    with pytest.raises(ValueError, match="without 12 steps of 4 series"):
+        fitted.predict(past, future, horizon=9)
+
+
 def test_new_series_of_a_single_value(fitted, frame):
     day = pd.Timestamp("2024-05-01")
     new = frame[:1].assign(shop="new", region="east", area=np.nan, day=day)

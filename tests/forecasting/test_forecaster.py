@@ -1,5 +1,7 @@
 """Forecaster from raw frames to forecasts: exact where it must be, honest always."""
 
+from copy import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,8 +79,30 @@ def test_shorter_horizon_is_the_beginning_of_the_longer(fitted):
     short, whole = fitted.predict(horizon=2), fitted.predict()
     kept = whole.groupby("unique_id").head(2).reset_index(drop=True)
     pd.testing.assert_frame_equal(short, kept)
-    with pytest.raises(ValueError, match="must not exceed the fitted one, 4"):
-        fitted.predict(horizon=5)
+    with pytest.raises(ValueError, match="`horizon` must be .*horizon=0"):
+        fitted.predict(horizon=0)
+
+
+@pytest.mark.parametrize("conformal", [False, True])
+def test_a_longer_horizon_is_rolled_forward(fitted, frame, conformal):
+    rolling = copy(fitted).set_params(conformal=conformal)
+    once, whole = rolling.predict(), rolling.predict(horizon=10)
+    assert whole.groupby("unique_id").size().tolist() == [10, 10, 10]
+    step = whole.groupby("unique_id").cumcount()
+    first, second = (whole[step // 4 == part].reset_index(drop=True) for part in (0, 1))
+    pd.testing.assert_frame_equal(first, once)
+    came = once.rename(columns={"y_hat": "y"})[["unique_id", "ds", "y"]]
+    alone = rolling.predict(pd.concat([frame, came]))
+    pd.testing.assert_frame_equal(
+        second[["unique_id", "ds", "y_hat"]],
+        alone[["unique_id", "ds", "y_hat"]],
+        rtol=1e-5,
+    )
+    for quantile in ("y_hat_q0.1", "y_hat_q0.9"):
+        own = alone[quantile] - alone["y_hat"]
+        last = (once[quantile] - once["y_hat"])[3::4].repeat(4).to_numpy()
+        expected = alone["y_hat"] + np.sign(own) * np.hypot(own, last)
+        np.testing.assert_allclose(second[quantile], expected, rtol=1e-5)
 
 
 def test_series_never_seen_and_very_short(fitted):
