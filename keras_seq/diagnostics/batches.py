@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_seq.errors import check_integer
-from keras_seq.text.ensemble import members_of
+from keras_seq.training.ensemble import members_of
 
 
 class Batch(NamedTuple):

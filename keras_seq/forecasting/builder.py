@@ -62,7 +62,7 @@ class ForecastModel(keras.Model):
         sample_weight: Tensor | None = None,
         training: bool = True,
     ) -> Tensor:
-        scaler = self.get_layer("scaler")
+        scaler = self.scaler
         location, scale = scaler.location_and_scale(x["target"], training)
         y, y_pred = ops.cast(y, "float32"), ops.cast(y_pred, "float32")
         missing = ops.isnan(y)
@@ -97,6 +97,11 @@ class ForecastModel(keras.Model):
             summed = summed + ops.sum(0.5 * ops.square(missed) * weight)
         loss = summed / ops.maximum(sum_over_replicas(total), 1.0)
         return loss + sum(self.losses)
+
+    @property
+    def scaler(self) -> keras.layers.Layer:
+        """What brings windows to scale."""
+        return self.get_layer("scaler")
 
     @property
     def quantiles(self) -> tuple[float, ...]:

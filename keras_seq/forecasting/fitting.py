@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from keras_seq.errors import check_integer
-from keras_seq.forecasting.builder import build_forecaster
+from keras_seq.forecasting.ensemble import build_member
 from keras_seq.forecasting.intervals import Calibration, scale_forecasts
 from keras_seq.forecasting.scores import finite_mean, naive_scale, repeat_season
 from keras_seq.forecasting.windows import Split, Windows, WindowSource
@@ -53,7 +53,7 @@ def train(
     """Builds a network and trains it on random windows.
 
     Args:
-        builder_args: Of `build_forecaster`.
+        builder_args: Of `build_member`.
         source: Windows.
         split: Origins; where it holds validation windows, training may stop early
             and the best weights are kept.
@@ -81,7 +81,7 @@ def train(
         validation = None
         if len(split.series):
             validation = validation_batches(source, split, round_up(512, count))
-        model = build_forecaster(**builder_args, decay_steps=epochs * per_epoch)
+        model = build_member(builder_args, decay_steps=epochs * per_epoch)
         learn_floor(model, source, split, seed)
         result = fit_model(
             model,
@@ -96,7 +96,7 @@ def train(
             title=title,
             checkpoint=checkpoint,
         )
-    model = on_one_device(model, lambda: build_forecaster(**builder_args), count)
+    model = on_one_device(model, lambda: build_member(builder_args), count)
     history = result.history
     history.insert(0, "step", history.pop("epoch") * per_epoch)
     return model, history
@@ -141,6 +141,15 @@ def validate(
         "mase": finite_mean(error / scale),
         "mase_naive": finite_mean(np.abs(naive - actual) / scale),
     }
+
+
+def score_pinball(model: keras.Model, source: WindowSource, split: Split) -> float:
+    """Mean pinball loss on the validation windows, in the scale of each, doubled."""
+    values = forecast(model, source, split.series, split.origins)
+    scaled = scale_forecasts(model, source, split.series, split.origins, values)
+    levels = np.array(scaled.levels)
+    error = scaled.actual[..., None] - scaled.values
+    return 2 * float(np.nanmean(np.maximum(levels * error, (levels - 1) * error)))
 
 
 def calibrate(model: keras.Model, source: WindowSource, split: Split) -> np.ndarray:
@@ -255,7 +264,7 @@ def learn_floor(
     series of small numbers.
     """
     windows, _ = training_batches(source, split, 2048, 1, seed)[0]
-    scaler = model.get_layer("scaler")
+    scaler = model.scaler
     scaler.floor.assign(1e-30)
     if scaler.scaling == "log":
         values = np.abs(windows["target"])

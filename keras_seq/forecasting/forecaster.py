@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ from keras_seq.errors import (
 )
 from keras_seq.forecasting import fitting
 from keras_seq.forecasting.backtest import rolling_origin
-from keras_seq.forecasting.builder import build_forecaster
+from keras_seq.forecasting.ensemble import build_member, combine
 from keras_seq.forecasting.features import CovariateEncoder, default_season_length
 from keras_seq.forecasting.frames import (
     add_levels,
@@ -40,7 +41,6 @@ from keras_seq.forecasting.scores import (
     seasonal_naive,
 )
 from keras_seq.forecasting.windows import (
-    Split,
     WindowSource,
     WindowSpec,
     choose_lookback,
@@ -50,6 +50,7 @@ from keras_seq.layers.quantiles import check_quantiles
 from keras_seq.layers.scaling import LOCATION_INVARIANT, SCALINGS
 from keras_seq.layers.segments import choose_segment
 from keras_seq.training.checkpoint import Checkpoint
+from keras_seq.training.ensemble import join_histories, member_seed
 from keras_seq.training.estimator import SequenceEstimator
 from keras_seq.training.runtime import resolve_precision
 
@@ -146,6 +147,9 @@ class Forecaster(SequenceEstimator):
             training stops.
         refit_full: Whether to train again on everything, for as many steps as
             validation chose (`best_step_`); else the best weights so far are kept.
+        ensemble: Number of networks, which differ in first weights, batches and
+            dropout; or the lookback of each. Of each output the median of what they
+            say is the forecast. Time and size are as many times those of one.
         precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"` or `"float64"`, in
             which the network computes; None: as Keras is set. Outputs are float32.
         jit: Whether XLA compiles each step; `"auto"`: on JAX, not on TensorFlow.
@@ -164,12 +168,14 @@ class Forecaster(SequenceEstimator):
             most 100), and one that `fit` did not see is taken as missing.
 
     Attributes:
-        model_: The Keras model (of `build_forecaster`).
+        model_: The Keras model (of `build_forecaster`; of an `ensemble` one whose
+            layers `member_1` and so on are such models).
         history_: DataFrame, one row per check: steps, losses, `grad_norm_mean` and
             `grad_norm_max` (L2 norm of all gradients together, before clipping),
-            `clipped_fraction` (share of steps that clipping changed), seconds.
+            `clipped_fraction` (share of steps that clipping changed), seconds. Of an
+            ensemble member by member, counted from 1 in `member`.
         best_step_: Steps of the longest training that validated within 2 % of the
-            best.
+            best; a list of an ensemble's.
         validation_: Scores on the validation part: `pinball` (scaled), `mae`, `mase`,
             and seasonal naive's, `mase_naive`; empty where every series is too short.
             freq_, season_length_, lookback_, scaling_, quantiles_: What was resolved.
@@ -215,6 +221,7 @@ class Forecaster(SequenceEstimator):
         batch_size: int | str = "auto",
         patience: int = 10,
         refit_full: bool = True,
+        ensemble: int | Sequence[int] = 1,
         precision: str | None = None,
         jit: bool | str = "auto",
         distribution: str | None = None,
@@ -258,6 +265,7 @@ class Forecaster(SequenceEstimator):
         self.batch_size = batch_size
         self.patience = patience
         self.refit_full = refit_full
+        self.ensemble = ensemble
         self.precision = precision
         self.jit = jit
         self.distribution = distribution
@@ -315,36 +323,56 @@ class Forecaster(SequenceEstimator):
         checkpoint: Checkpoint | None = None,
     ) -> Self:
         self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half done
-        source = self._resolve(panel)
-        everything = split_origins(panel.lengths, self._spec, validation=False)
+        self._resolve(panel)
+        source = WindowSource(panel, self._spec)
         held_out = split_origins(panel.lengths, self._spec, validation=True)
         limit = 1000 if self.max_steps == "auto" else self.max_steps
         limit = check_integer("max_steps", limit, 1)
+        sources = [
+            WindowSource(panel, replace(self._spec, lookback=own["lookback"]))
+            for own in self._member_args()
+        ]
+        count = len(sources)
 
-        def train(split: Split, steps: int, title: str) -> tuple[keras.Model, Any]:
-            return fitting.train(
-                self._builder_args,
-                source,
-                split,
-                steps=steps,
-                batch_size=self.batch_size,
-                distribution=self.distribution,
-                patience=self.patience,
-                seed=self.seed,
-                callbacks=callbacks,
-                verbose=verbose,
-                title=title,
-                checkpoint=checkpoint,
-            )
+        def train(
+            steps: list[int], title: str, validation: bool
+        ) -> tuple[list[keras.Model], list[pd.DataFrame]]:
+            trained = []
+            for number, own in enumerate(sources, start=1):
+                which = f" member {number} of {count}" if count > 1 else ""
+                member = fitting.train(
+                    self._member_args()[number - 1],
+                    own,
+                    split_origins(panel.lengths, own.spec, validation),
+                    steps=steps[number - 1],
+                    batch_size=self.batch_size,
+                    distribution=self.distribution,
+                    patience=self.patience,
+                    seed=member_seed(self.seed, number),
+                    callbacks=callbacks,
+                    verbose=verbose,
+                    title=f"{title}{which}",
+                    checkpoint=checkpoint,
+                )
+                trained.append(member)
+            return [model for model, _ in trained], [past for _, past in trained]
 
         if len(held_out.series):
-            model, self.history_ = train(held_out, limit, "fit")
-            self.best_step_ = fitting.choose_step(self.history_)
+            members, histories = train([limit] * count, "fit", validation=True)
+            best = [fitting.choose_step(history) for history in histories]
+            model = combine(members, self.jit)
             self.validation_ = {
-                "pinball": float(self.history_["val_pinball"].min()),
+                "pinball": float(histories[0]["val_pinball"].min())
+                if count == 1
+                else fitting.score_pinball(model, source, held_out),
                 **fitting.validate(model, source, held_out, self.season_length_),
             }
-            spread = fitting.calibrate(model, source, held_out)
+            spreads = [
+                fitting.calibrate(
+                    member, own, split_origins(panel.lengths, own.spec, validation=True)
+                )
+                for member, own in zip(members, sources, strict=True)
+            ]
             self._calibration = fitting.learn_calibration(model, source, held_out)
             if verbose:
                 print(fitting.verdict(self.validation_))
@@ -354,13 +382,18 @@ class Forecaster(SequenceEstimator):
             if copied:
                 warnings.warn(copied, stacklevel=3)
             if self.refit_full:
-                model, _ = train(everything, self.best_step_, "refit")
-                model.get_layer("quantiles").spread.assign(spread)
+                members, _ = train(best, "refit", validation=False)
+                for member, spread in zip(members, spreads, strict=True):
+                    member.get_layer("quantiles").spread.assign(spread)
+                model = combine(members, self.jit)
         else:  # every series is too short to hold some of it back
-            self.best_step_ = min(limit, fitting.SHORT_SERIES_STEPS)
-            model, self.history_ = train(everything, self.best_step_, "fit")
+            best = [min(limit, fitting.SHORT_SERIES_STEPS)] * count
+            members, histories = train(best, "fit", validation=False)
+            model = combine(members, self.jit)
             self.validation_ = {}
             self._calibration = fitting.learn_calibration(model, source, held_out)
+        self.history_ = join_histories(histories)
+        self.best_step_ = best[0] if count == 1 else best
         if self.conformal:
             self._warn_of_few_errors()
         self._tail = panel.tail(max(self.lookback_, self.season_length_))
@@ -373,7 +406,7 @@ class Forecaster(SequenceEstimator):
         self._check_fitted()
         return self._tail.last_stamps()
 
-    def _resolve(self, panel: Panel) -> WindowSource:
+    def _resolve(self, panel: Panel) -> None:
         """Checks the arguments and settles those left to `"auto"`."""
         check_integer("horizon", self.horizon, 1)
         check_integer("patience", self.patience, 1)
@@ -390,45 +423,72 @@ class Forecaster(SequenceEstimator):
         self.freq_ = panel.grid.freq
         self.season_length_ = self._resolve_season(panel)
         self.scaling_ = "standard" if self.scaling == "auto" else self.scaling
-        if self.lookback == "auto":
-            self.lookback_ = choose_lookback(
-                panel.lengths, self.season_length_, self.horizon
-            )
-        else:
-            self.lookback_ = check_integer("lookback", self.lookback, 1)
-            if self.lookback_ >= longest:
-                raise ValueError(
-                    "`lookback` must leave a step to forecast: the longest series has "
-                    f"{longest} steps, so {longest - 1} is the longest usable. "
-                    f"Received: lookback={self.lookback_}"
-                )
-        usable = self.season_length_ if self.season_length_ <= self.lookback_ else 1
-        segment = choose_segment(
-            self.decoder,
-            self.segment_length,
-            lookback=self.lookback_,
-            season_length=usable,
-        )
+        lookbacks = self._resolve_lookbacks(panel)
+        self.lookback_ = lookbacks[0]
         self._encoder = None
         self._settle()
         end = split_origins(panel.lengths, self._spec, validation=True).end
         self._encoder = CovariateEncoder.learn(panel, end)
         self._settle()
-        source = WindowSource(panel, self._spec)
         widths = self._encoder.widths() if self._encoder else {"num_future": 0}
-        self._builder_args = {
+        features = WindowSource(panel, self._spec).num_features
+        shared = {
             **widths,
             **{name: getattr(self, name) for name in _BUILDER_ARGS},
             "precision": resolve_precision(self.precision),
-            "lookback": self.lookback_,
-            "season_length": usable,
             "scaling": self.scaling_,
+            "num_future": features + widths["num_future"],
+        }
+        members = [{**shared, **self._resolve_network(steps)} for steps in lookbacks]
+        if len(members) == 1:
+            self._builder_args = members[0]
+            return
+        for number, own in enumerate(members, start=1):
+            own |= {"member": number, "seed": member_seed(self.seed, number)}
+        self._builder_args = {"members": members, "jit": self.jit}
+
+    def _resolve_lookbacks(self, panel: Panel) -> list[int]:
+        """That of each network, the longest first."""
+        if isinstance(self.ensemble, list | tuple):
+            if self.lookback != "auto" or not self.ensemble:
+                raise ValueError(
+                    "`ensemble` as a list must hold lookbacks, and `lookback` be 'auto'"
+                    f". Received: ensemble={self.ensemble}, lookback={self.lookback!r}"
+                )
+            name, lookbacks = "ensemble", list(self.ensemble)
+        else:
+            count = check_integer("ensemble", self.ensemble, 1)
+            if self.lookback == "auto":
+                season = self.season_length_
+                return [choose_lookback(panel.lengths, season, self.horizon)] * count
+            name, lookbacks = "lookback", [self.lookback] * count
+        longest = int(panel.lengths.max())
+        for steps in lookbacks:
+            if check_integer(name, steps, 1) >= longest:
+                raise ValueError(
+                    f"`{name}` must leave a step to forecast: the longest series has "
+                    f"{longest} steps, so {longest - 1} is the longest usable. "
+                    f"Received: {name}={steps}"
+                )
+        return sorted(map(int, lookbacks), reverse=True)
+
+    def _resolve_network(self, lookback: int) -> dict[str, Any]:
+        """What arguments of the builder follow from a lookback."""
+        season = self.season_length_ if self.season_length_ <= lookback else 1
+        segment = choose_segment(
+            self.decoder, self.segment_length, lookback=lookback, season_length=season
+        )
+        return {
+            "lookback": lookback,
+            "season_length": season,
             # Settled here, since what "auto" means may change after saving.
             "decoder": "direct" if segment is None else "segment",
             "segment_length": segment or "auto",
-            "num_future": source.num_features + widths["num_future"],
         }
-        return source
+
+    def _member_args(self) -> list[dict[str, Any]]:
+        """Arguments of `build_member` for each network."""
+        return self._builder_args.get("members", [self._builder_args])
 
     def _resolve_season(self, panel: Panel) -> int:
         if self.season_length is None:
@@ -436,8 +496,11 @@ class Forecaster(SequenceEstimator):
         return check_integer("season_length", self.season_length, 1)
 
     def _build_model(self, **arguments: Any) -> keras.Model:
+        if "members" in arguments:
+            members = [build_member(own) for own in arguments["members"]]
+            return combine(members, arguments["jit"])
         # Files from before there were segments do not name a decoder.
-        return build_forecaster(**{"decoder": "direct", **arguments})
+        return build_member({"decoder": "direct", **arguments})
 
     def predict(
         self,

@@ -113,7 +113,7 @@ def scale_forecasts(
         values: float64, `(num_windows, horizon, num_outputs)`, of `fitting.forecast`.
         batch_size: Windows at a time.
     """
-    scaler = model.get_layer("scaler")
+    scaler = model.scaler
     parts: list[tuple[Any, ...]] = []
     for start in range(0, len(series), batch_size):
         chosen = slice(start, start + batch_size)

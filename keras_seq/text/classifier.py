@@ -33,13 +33,7 @@ from keras_seq.text.corpus import (
     take_texts,
 )
 from keras_seq.text.embeddings import read_embeddings
-from keras_seq.text.ensemble import (
-    average,
-    build_member,
-    join_histories,
-    member_seed,
-    members_of,
-)
+from keras_seq.text.ensemble import average, build_member
 from keras_seq.text.fitting import (
     Origin,
     prepare,
@@ -77,6 +71,7 @@ from keras_seq.text.streaming import StreamedTexts
 from keras_seq.text.texts import check_weights
 from keras_seq.text.thresholds import choose_thresholds, decide
 from keras_seq.training.checkpoint import Checkpoint
+from keras_seq.training.ensemble import join_histories, member_seed, members_of
 from keras_seq.training.estimator import SequenceEstimator
 from keras_seq.training.fit import FitResult, fit_model
 from keras_seq.training.optimizer import resolve_clipping
@@ -585,7 +580,7 @@ class TextClassifier(SequenceEstimator):
         results = self._train(
             training, rows, held, held_rows, epochs=epochs, title="fit", **manner
         )
-        self.history_ = join_histories(results)
+        self.history_ = join_histories([result.history for result in results])
         best = [result.best_epoch for result in results]
         self.best_epoch_: int | list[int] = best[0] if len(best) == 1 else best
         shares = self._weigh_heads(held, held_rows)
@@ -922,9 +917,9 @@ class TextClassifier(SequenceEstimator):
         rows = self.preprocessor_.transform(strings)
         buckets = self._buckets(rows, loss=self.chunk_loss)
         before = self.model_.get_weights()
-        members, results = members_of(self.model_), []
+        histories = []
         try:
-            for number, member in enumerate(members, start=1):
+            for number, member in enumerate(members_of(self.model_), start=1):
                 own = member_seed(self.seed, number)
                 seed = derive_seed(own, "partial", len(self.history_))
                 result = fit_model(
@@ -935,11 +930,11 @@ class TextClassifier(SequenceEstimator):
                     verbose=verbose,
                     title="partial fit",
                 )
-                results.append(result)
+                histories.append(result.history)
         except BaseException:
             self.model_.set_weights(before)
             raise
-        self.history_ = join_histories(results, self.history_)
+        self.history_ = join_histories(histories, self.history_)
         return self
 
     def predict_proba(

@@ -49,6 +49,8 @@ def default_space(estimator: Any, data: tuple[Any, ...]) -> dict[str, Any]:
         left_out |= {"units", "num_layers"}
     if params.get("cell") == "transformer":
         left_out |= {"cell", "recurrent_dropout"}
+    if not isinstance(params.get("ensemble", 1), int):  # it lists lookbacks
+        left_out.add("lookback")
     if hasattr(estimator, "pretrained_"):  # the network and its vocabulary are settled
         left_out |= {*estimator.pretrained_.arguments, "max_tokens"}
     return {

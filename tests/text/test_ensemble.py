@@ -7,8 +7,9 @@ import pytest
 from keras_seq import TextClassifier, load
 from keras_seq.diagnostics.batches import network_of
 from keras_seq.text.batches import Buckets, predict_rows
-from keras_seq.text.ensemble import average, build_member, members_of
+from keras_seq.text.ensemble import average, build_member
 from keras_seq.text.shares import choose_shares
+from keras_seq.training.ensemble import members_of
 from keras_seq.training.runtime import compute_path
 
 SMALL = {

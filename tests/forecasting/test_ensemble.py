@@ -1,0 +1,143 @@
+"""Ensembles: the median of networks that would have been trained alone just so."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_seq import Forecaster, load
+from keras_seq.training.checkpoint import TrainingState
+from keras_seq.training.ensemble import member_seed, members_of
+from keras_seq.tuning.default_space import default_space
+
+pytestmark = pytest.mark.numeric
+
+TINY = {
+    "horizon": 3,
+    "units": 2,
+    "season_length": 7,
+    "max_steps": 10,
+    "refit_full": False,  # half the time; the tests that need it ask for it
+    "seed": 5,
+    "static_covariates": ["region"],
+    "past_covariates": ["visits"],
+    "future_covariates": ["promo"],
+}
+LOOKBACKS = [8, 14, 5]
+ANSWERS = ["y_hat", "y_hat_q0.1", "y_hat_q0.5", "y_hat_q0.9"]
+
+
+@pytest.fixture(scope="module")
+def frame():
+    random = np.random.default_rng(0)
+    length = 50
+    frames = [
+        pd.DataFrame(
+            {
+                "unique_id": f"s{i}",
+                "ds": pd.date_range("2024-01-01", periods=length, freq="D"),
+                "y": 20 * (i + 1) + random.normal(size=length).cumsum(),
+                "region": ["north", "south"][i % 2],
+                "visits": random.normal(size=length),
+                "promo": random.random(length) < 0.3,
+            }
+        )
+        for i in range(4)
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def cut(frame):
+    later = frame["ds"] > "2024-02-16"
+    return frame[~later], frame[later]
+
+
+def fit(frame, **changed):
+    options = {**TINY, **changed}
+    return Forecaster(**options).fit(cut(frame)[0], verbose=0)
+
+
+@pytest.fixture(scope="module")
+def fitted(frame):
+    return fit(frame, ensemble=LOOKBACKS)
+
+
+def test_it_is_the_median_of_networks_trained_alone(fitted, frame, tmp_path):
+    past, future = cut(frame)
+    assert fitted.lookback_ == 14 and len(fitted.best_step_) == 3
+    assert fitted.history_["member"].unique().tolist() == [1, 2, 3]
+    alone = []
+    for number, lookback in enumerate(sorted(LOOKBACKS, reverse=True), start=1):
+        own = fit(frame, lookback=lookback, seed=member_seed(5, number))
+        steps = fitted.history_.query("member == @number")["val_pinball"]
+        np.testing.assert_allclose(steps, own.history_["val_pinball"], rtol=1e-4)
+        alone.append(own.predict(past, future)[ANSWERS].to_numpy())
+    forecasts = fitted.predict(past, future)
+    expected = np.median(alone, axis=0)
+    np.testing.assert_allclose(forecasts[ANSWERS], expected, rtol=1e-4)
+    assert fitted.validation_["mase"] > 0 and fitted.validation_["pinball"] > 0
+    fitted.save(tmp_path / "f.kseq")
+    twin = load(tmp_path / "f.kseq")
+    pd.testing.assert_frame_equal(twin.predict(past, future), forecasts)
+    conformal = twin.set_params(conformal=True).predict(past, future, level=[70])
+    np.testing.assert_allclose(conformal["y_hat"], forecasts["y_hat"], rtol=1e-6)
+    assert (conformal["y_hat_lo70"] < conformal["y_hat_hi70"]).all()
+    assert np.isfinite(twin.simulate(5, past, future)["y"]).all()
+    assert fitted.plot(past, future, ids=["s1"]) is not None
+
+
+def test_an_even_count_trained_again_on_everything(frame):
+    past, future = cut(frame)
+    fitted = fit(frame, ensemble=2, lookback=6, refit_full=True, point="mean")
+    first = fit(frame, lookback=6, refit_full=True, point="mean")
+    a, b = members_of(fitted.model_)
+    for one, other in zip(a.get_weights(), first.model_.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    assert (a.get_weights()[1] != b.get_weights()[1]).any()
+    assert fitted.model_.point_index == 3
+    assert np.isfinite(fitted.predict(past, future)["y_hat"]).all()
+
+
+@pytest.mark.slow
+def test_a_fit_killed_in_the_second_member_goes_on_there(frame, tmp_path, monkeypatch):
+    past, future = cut(frame)
+    options = {**TINY, "ensemble": 2, "lookback": 6, "refit_full": True}
+    whole = Forecaster(**options).fit(past, verbose=0)
+    write, stages = TrainingState.write, []
+
+    def write_and_die(state, path):
+        write(state, path)
+        stages.append(path.name)
+        if "member 2" in path.name:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(TrainingState, "write", write_and_die)
+        Forecaster(**options).fit(past, verbose=0, checkpoint=tmp_path)
+    again = Forecaster(**options).fit(past, verbose=0, checkpoint=tmp_path)
+    assert stages[-1] == "fit member 2 of 2.npz" and not list(tmp_path.iterdir())
+    expected = whole.predict(past, future)
+    pd.testing.assert_frame_equal(again.predict(past, future), expected)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"ensemble": 0}, "`ensemble` must be a whole number of at least 1"),
+        ({"ensemble": "many"}, "`ensemble` must be a whole number"),
+        ({"ensemble": []}, "must hold lookbacks"),
+        ({"ensemble": [8, 0]}, "ensemble=0"),
+        ({"ensemble": [8, 47]}, "46 is the longest usable. Received: ensemble=47"),
+        ({"ensemble": [8], "lookback": 8}, "`lookback` be 'auto'"),
+    ],
+)
+def test_bad_ensembles(frame, changed, message):
+    with pytest.raises(ValueError, match=message):
+        fit(frame, **changed)
+
+
+def test_a_search_leaves_the_lookbacks_of_an_ensemble_alone(frame):
+    past, _ = cut(frame)
+    assert "lookback" in default_space(Forecaster(**TINY), (past,))
+    assert "lookback" not in default_space(
+        Forecaster(**TINY, ensemble=LOOKBACKS), (past,)
+    )
