@@ -444,7 +444,7 @@ def test_odd_texts_are_trained_on_saved_and_answered(tmp_path):
 
 def test_a_huge_text_is_cut_in_linear_time(fitted):
     huge = [ODD["10 MB"], ODD["10 MB without a space"]]
-    longest = fitted.preprocessor_.max_length_
+    longest = fitted.preprocessor_.row_length_
     head = " ".join(ODD["10 MB"].split()[:longest])
     started = time.process_time()
     answers = fitted.predict_proba(huge)

@@ -96,6 +96,7 @@ def test_a_network_that_was_not_pretrained_so_is_refused():
         make().pretrain(["a", None], verbose=0)
 
 
+@pytest.mark.slow
 def test_pretraining_goes_on_where_it_was_killed(tmp_path, monkeypatch):
     texts, _ = make_texts()
     options = {"epochs": 3, "patience": 3, "verbose": 0}
@@ -117,12 +118,19 @@ def test_pretraining_goes_on_where_it_was_killed(tmp_path, monkeypatch):
         make(seed=1).pretrain(texts, **options)
 
 
+def test_clones_keep_what_was_pretrained_and_a_search_keeps_to_it():
+    clf = make(units=3)
+    shared = {"units": 3, "cell": "lstm"}
+    clf.pretrained_ = Pretrained(["a"], shared, np.zeros((1, 6)), [], [], None)
+    assert clone(clf).pretrained_ is clf.pretrained_
+    space = default_space(clf, make_texts())
+    assert "dropout" in space and not {"units", "cell", "max_tokens"} & set(space)
+
+
+@pytest.mark.slow
 def test_a_search_starts_its_trials_from_what_was_pretrained(tmp_path):
     texts, labels = make_texts()
     clf = make(units=3).pretrain(texts, epochs=1, verbose=0)
-    assert clone(clf).pretrained_ is clf.pretrained_
-    space = default_space(clf, (texts, labels))
-    assert "dropout" in space and not {"units", "cell", "max_tokens"} & set(space)
     first = First()
     clone(clf).set_params(dropout=0.1).fit(texts, labels, callbacks=[first], verbose=0)
     same(first.weights[0]["embedding"], [clf.pretrained_.embedding])
