@@ -168,6 +168,30 @@ def test_series_are_forecast_from_any_history_and_scored(
     pd.testing.assert_frame_equal(forecasts, expected, check_dtype=False, rtol=1e-9)
 
 
+def test_covariates_are_columns_and_those_known_ahead_a_table(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    table = _series().assign(promo=random.random(80) < 0.5, region="x")
+    table.loc[table["shop"] == "north", "region"] = "y"
+    last = table["month"].max()
+    past, ahead = (
+        table[part] for part in (table["month"] < last, table["month"] == last)
+    )
+    past.to_csv(tmp_path / "past.csv", index=False)
+    ahead.drop(columns="sales").to_csv(tmp_path / "ahead.csv", index=False)
+    model, written = tmp_path / "m.kseq", tmp_path / "forecasts.csv"
+    run(
+        *("forecast", "fit", tmp_path / "past.csv", "-o", model),
+        *(*SERIES_COLUMNS, *SMALL_SERIES, "--static-covariates", "region"),
+        *("--future-covariates", "promo"),
+    )
+    options = ("--future", tmp_path / "ahead.csv", "--horizon", 1)
+    run("forecast", "predict", model, "-o", written, *options)
+    loaded = keras_seq.load(model)
+    assert loaded.get_params()["static_covariates"] == ["region"]
+    expected = loaded.predict(future=ahead, horizon=1)["y_hat"]
+    np.testing.assert_allclose(pd.read_csv(written)["y_hat"], expected, rtol=1e-6)
+
+
 def test_a_backtest_is_written_with_its_baseline(
     folder: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -30,6 +30,9 @@ def fit(
     cell: options.Cell = None,
     units: options.Units = None,
     max_steps: options.MaxSteps = None,
+    static_covariates: options.StaticCovariates = None,
+    past_covariates: options.PastCovariates = None,
+    future_covariates: options.FutureCovariates = None,
     seed: options.Seed = None,
     settings: options.Settings = None,
 ) -> None:
@@ -45,6 +48,9 @@ def fit(
         cell=cell,
         units=units,
         max_steps=max_steps,
+        static_covariates=static_covariates,
+        past_covariates=past_covariates,
+        future_covariates=future_covariates,
         seed=seed,
     )
     forecaster, frame = _prepare(data, (id_col, time_col, target_col), arguments)
@@ -64,6 +70,10 @@ def predict(
         ),
     ] = None,
     output: options.TableOutput = None,
+    future: Annotated[
+        Path | None,
+        typer.Option(help="Table of the future covariates of the steps to forecast."),
+    ] = None,
     horizon: Annotated[
         int | None, typer.Option(help="Steps; default: as many as were trained.")
     ] = None,
@@ -78,7 +88,8 @@ def predict(
     check_table_output(output)
     forecaster = _load(model)
     frame = None if history is None else _read_for(forecaster, history)
-    forecasts = forecaster.predict(frame, horizon=horizon, level=level or None)
+    known = None if future is None else _read_for(forecaster, future, target=False)
+    forecasts = forecaster.predict(frame, known, horizon=horizon, level=level or None)
     write_table(forecasts, output)
 
 
@@ -102,6 +113,9 @@ def backtest(
     cell: options.Cell = None,
     units: options.Units = None,
     max_steps: options.MaxSteps = None,
+    static_covariates: options.StaticCovariates = None,
+    past_covariates: options.PastCovariates = None,
+    future_covariates: options.FutureCovariates = None,
     seed: options.Seed = None,
     settings: options.Settings = None,
 ) -> None:
@@ -118,6 +132,9 @@ def backtest(
         cell=cell,
         units=units,
         max_steps=max_steps,
+        static_covariates=static_covariates,
+        past_covariates=past_covariates,
+        future_covariates=future_covariates,
         seed=seed,
     )
     forecaster, frame = _prepare(data, (id_col, time_col, target_col), arguments)
@@ -167,6 +184,9 @@ _ARGUMENTS = {
     "cell": options.Cell,
     "units": options.Units,
     "max_steps": options.MaxSteps,
+    "static_covariates": options.StaticCovariates,
+    "past_covariates": options.PastCovariates,
+    "future_covariates": options.FutureCovariates,
     "seed": options.Seed,
 }
 
@@ -214,12 +234,13 @@ def _prepare(
     return Forecaster(**{**arguments, **names}), frame
 
 
-def _read_for(forecaster: "Forecaster", path: Path) -> "pd.DataFrame":
+def _read_for(
+    forecaster: "Forecaster", path: Path, target: bool = True
+) -> "pd.DataFrame":
     from keras_seq.cli.tables import read_series
 
-    return read_series(
-        path, forecaster.id_col, forecaster.time_col, forecaster.target_col
-    )
+    target_col = forecaster.target_col if target else None
+    return read_series(path, forecaster.id_col, forecaster.time_col, target_col)
 
 
 def _load(path: Path) -> "Forecaster":

@@ -66,6 +66,18 @@ Cell = Annotated[str | None, typer.Option(help="rnn, lstm or gru.")]
 Units = Annotated[int | None, typer.Option(help="Hidden size.")]
 Epochs = Annotated[int | None, typer.Option(help="Upper limit of epochs.")]
 MaxSteps = Annotated[int | None, typer.Option(help="Upper limit of training steps.")]
+StaticCovariates = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Column that belongs to a series; repeatable."),
+]
+PastCovariates = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Column known up to now; repeatable."),
+]
+FutureCovariates = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Column known ahead; repeatable."),
+]
 Seed = Annotated[int | None, typer.Option(help="Of all randomness.")]
 Settings = Annotated[
     list[str] | None,
@@ -202,7 +214,8 @@ def collect(settings: list[str] | None, **flags: Any) -> dict[str, Any]:
         ValueError: If an argument is given by both.
     """
     arguments = parse_pairs(settings, "--set")
-    given = {name: value for name, value in flags.items() if value is not None}
+    # A repeatable option that was not given is an empty list.
+    given = {name: value for name, value in flags.items() if value not in (None, [])}
     twice = sorted(arguments.keys() & given.keys())
     if twice:
         flag = twice[0].replace("_", "-")

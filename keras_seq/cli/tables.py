@@ -57,16 +57,24 @@ def read_texts(
 
 
 def read_series(
-    path: Path, id_col: str | None, time_col: str, target_col: str
+    path: Path, id_col: str | None, time_col: str, target_col: str | None
 ) -> "pd.DataFrame":
     """Reads a long frame; stamps that are no whole numbers become timestamps.
+
+    Args:
+        path: The file.
+        id_col: Column with the series' names; None: it is one series.
+        time_col: Column with the stamps.
+        target_col: Column to forecast; None: there need be none.
 
     Raises:
         ValueError: If the file or a column is missing, or a stamp makes no sense.
     """
     import pandas as pd
 
-    columns = {"--time-col": time_col, "--target-col": target_col}
+    columns = {"--time-col": time_col}
+    if target_col is not None:
+        columns["--target-col"] = target_col
     if id_col is not None:
         columns["--id-col"] = id_col
     frame = _read(path, columns, as_text=[id_col] if id_col else [])
