@@ -128,6 +128,8 @@ def _update(digest: Any, data: Any) -> None:
         names = list(data.columns) if isinstance(data, pd.DataFrame) else data.name
         digest.update(repr((type(data).__name__, names, len(data))).encode())
         digest.update(hashes.tobytes())
+    elif hasattr(data, "to_pandas"):  # polars
+        _update(digest, data.to_pandas())
     elif isinstance(data, np.ndarray) and data.dtype != object:
         digest.update(repr(("array", data.dtype.str, data.shape)).encode())
         digest.update(np.ascontiguousarray(data).tobytes())

@@ -16,6 +16,14 @@ def test_sets_have_no_order():
     assert hash_data([{"1"}]) != hash_data([{1}])
 
 
+def test_frames_of_polars_are_compared_row_by_row():
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"y": np.arange(1000.0)})
+    changed = polars.DataFrame({"y": np.where(np.arange(1000) == 500, 0, frame["y"])})
+    assert str(frame) == str(changed)  # shows the first and the last rows alone
+    assert hash_data(frame) == hash_data(frame.clone()) != hash_data(changed)
+
+
 def test_class_weights_of_numpy_s_labels_are_compared(tmp_path):
     path = tmp_path / "fit.json"
     for weight in (2.0, 3.0):

@@ -18,7 +18,11 @@ from keras_seq.errors import (
 from keras_seq.forecasting import fitting
 from keras_seq.forecasting.backtest import rolling_origin
 from keras_seq.forecasting.ensemble import build_member, combine
-from keras_seq.forecasting.features import CovariateEncoder, default_season_length
+from keras_seq.forecasting.features import (
+    CovariateEncoder,
+    calendar_features,
+    default_season_length,
+)
 from keras_seq.forecasting.frames import (
     add_levels,
     forecast_frame,
@@ -324,15 +328,16 @@ class Forecaster(SequenceEstimator):
     ) -> Self:
         self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half done
         self._resolve(panel)
-        source = WindowSource(panel, self._spec)
         held_out = split_origins(panel.lengths, self._spec, validation=True)
         limit = 1000 if self.max_steps == "auto" else self.max_steps
         limit = check_integer("max_steps", limit, 1)
-        sources = [
-            WindowSource(panel, replace(self._spec, lookback=own["lookback"]))
-            for own in self._member_args()
-        ]
-        count = len(sources)
+        lookbacks = [own["lookback"] for own in self._member_args()]
+        made = {
+            steps: WindowSource(panel, replace(self._spec, lookback=steps))
+            for steps in set(lookbacks)
+        }
+        sources = [made[steps] for steps in lookbacks]
+        source, count = sources[0], len(sources)
 
         def train(
             steps: list[int], title: str, validation: bool
@@ -431,13 +436,13 @@ class Forecaster(SequenceEstimator):
         self._encoder = CovariateEncoder.learn(panel, end)
         self._settle()
         widths = self._encoder.widths() if self._encoder else {"num_future": 0}
-        features = WindowSource(panel, self._spec).num_features
+        calendar = calendar_features(panel.grid.stamps(0, 1), self.freq_)
         shared = {
             **widths,
             **{name: getattr(self, name) for name in _BUILDER_ARGS},
             "precision": resolve_precision(self.precision),
             "scaling": self.scaling_,
-            "num_future": features + widths["num_future"],
+            "num_future": calendar.shape[1] + widths["num_future"],
         }
         members = [{**shared, **self._resolve_network(steps)} for steps in lookbacks]
         if len(members) == 1:

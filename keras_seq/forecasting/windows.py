@@ -65,11 +65,6 @@ class WindowSource:
         stamps = panel.grid.stamps(-spec.lookback, count)
         self.calendar = calendar_features(stamps, panel.grid.freq)
 
-    @property
-    def num_features(self) -> int:
-        """Calendar features per step."""
-        return self.calendar.shape[1]
-
     def gather(
         self, series: np.ndarray, origins: np.ndarray, end: np.ndarray | None = None
     ) -> Windows:

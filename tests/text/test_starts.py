@@ -141,6 +141,7 @@ def test_a_search_starts_its_trials_from_what_was_pretrained(tmp_path):
         tune(clf, texts, labels, space={"dropout": [0.1, 0.2]}, **options)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_of_one_pretraining(tmp_path):
     texts, labels = make_texts()
     clf = make().pretrain(texts, epochs=1, verbose=0)
@@ -197,6 +198,7 @@ def test_a_warm_start_goes_on_from_the_weights_there_are():
     assert not np.array_equal(first.weights[-1]["embedding"][0], before[0])
 
 
+@pytest.mark.slow
 def test_a_warm_start_that_fails_leaves_what_there_was():
     texts, labels = make_texts()
     clf = make(warm_start=True).fit(texts, labels, verbose=0)
