@@ -81,6 +81,7 @@ class Columns:
 
 
 def as_frame(frame: Any, columns: Columns) -> pd.DataFrame:
+    """A pandas frame, made of a Series or of a polars frame where need be."""
     if isinstance(frame, pd.Series):
         name = "series" if frame.name is None else frame.name
         fields = {columns.time: frame.index, columns.target: frame.to_numpy()}
@@ -109,6 +110,7 @@ def from_polars(frame: Any) -> Any:
 
 
 def check_columns(frame: pd.DataFrame, columns: Columns) -> None:
+    """Raises unless the frame has rows, and every column that is named."""
     for name, role in columns.roles().items():
         if name not in frame:
             known = [str(column) for column in frame.columns]
@@ -121,6 +123,7 @@ def check_columns(frame: pd.DataFrame, columns: Columns) -> None:
 
 
 def check_target(column: pd.Series, name: str) -> np.ndarray:
+    """The target as float64, NaN where missing; raises unless it holds numbers."""
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(
         column
     ):
@@ -167,6 +170,7 @@ def refuse_rows(
     rule: str,
     columns: Columns | None = None,
 ) -> None:
+    """Raises if any row breaks a rule, and shows the first that do."""
     if not wrong.any():
         return
     rows = frame[wrong]
