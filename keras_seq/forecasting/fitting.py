@@ -9,7 +9,11 @@ import pandas as pd
 
 from keras_seq.errors import check_integer
 from keras_seq.forecasting.ensemble import build_member
-from keras_seq.forecasting.intervals import Calibration, scale_forecasts
+from keras_seq.forecasting.intervals import (
+    Calibration,
+    ScaledForecasts,
+    scale_forecasts,
+)
 from keras_seq.forecasting.scores import finite_mean, naive_scale, repeat_season
 from keras_seq.forecasting.windows import Split, Windows, WindowSource
 from keras_seq.training.checkpoint import Checkpoint
@@ -145,8 +149,7 @@ def validate(
 
 def score_pinball(model: keras.Model, source: WindowSource, split: Split) -> float:
     """Mean pinball loss on the validation windows, in the scale of each, doubled."""
-    values = forecast(model, source, split.series, split.origins)
-    scaled = scale_forecasts(model, source, split.series, split.origins, values)
+    scaled = forecast_scaled(model, source, split.series, split.origins)
     levels = np.array(scaled.levels)
     error = scaled.actual[..., None] - scaled.values
     return 2 * float(np.nanmean(np.maximum(levels * error, (levels - 1) * error)))
@@ -166,9 +169,7 @@ def calibrate(model: keras.Model, source: WindowSource, split: Split) -> np.ndar
     head = model.get_layer("quantiles")
     begin = source.panel.lengths[split.series] - 2 * source.spec.horizon
     latest = split.origins >= begin
-    series, origins = split.series[latest], split.origins[latest]
-    values = forecast(model, source, series, origins)
-    scaled = scale_forecasts(model, source, series, origins, values)
+    scaled = forecast_scaled(model, source, split.series[latest], split.origins[latest])
     error = (scaled.actual - scaled.median)[..., None]
     away = scaled.values - scaled.median[..., None]
     count = int(np.isfinite(error).sum())
@@ -191,9 +192,8 @@ def learn_calibration(
     """Where the values of the validation windows fell within their forecasts."""
     if not len(split.series):
         return Calibration(np.zeros((0, source.spec.horizon), np.float32))
-    values = forecast(model, source, split.series, split.origins)
     return Calibration.learn(
-        scale_forecasts(model, source, split.series, split.origins, values)
+        forecast_scaled(model, source, split.series, split.origins)
     )
 
 
@@ -303,3 +303,11 @@ def forecast(
         raw = np.asarray(model.predict_on_batch(model_inputs(windows)))
         parts.append(raw.astype(np.float64) + windows.shift[:, None, None])
     return np.concatenate(parts)
+
+
+def forecast_scaled(
+    model: keras.Model, source: WindowSource, series: np.ndarray, origins: np.ndarray
+) -> ScaledForecasts:
+    """Forecasts in the scale of their windows; arguments as of `forecast`."""
+    values = forecast(model, source, series, origins)
+    return scale_forecasts(model, source, series, origins, values)

@@ -638,8 +638,7 @@ class Forecaster(SequenceEstimator):
         panel = self._look_ahead(panel, future, horizon)
         source = WindowSource(panel, self._spec)
         series = np.arange(len(panel.ids))
-        values = fitting.forecast(self.model_, source, series, panel.lengths)
-        scaled = scale_forecasts(self.model_, source, series, panel.lengths, values)
+        scaled = fitting.forecast_scaled(self.model_, source, series, panel.lengths)
         shares = draw_shares(
             self._calibration.correlation(), num_paths, panel.ids, seed
         )
