@@ -25,6 +25,7 @@ from keras_seq.layers.segments import (
 )
 from keras_seq.layers.state import RunningScaler
 from keras_seq.training.distribution import check_ignored, sum_over_replicas
+from keras_seq.training.model import SequenceModel
 from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
 from keras_seq.training.runtime import dtype_policy, resolve_jit, seeded
 
@@ -38,7 +39,7 @@ DECODER_UNITS = 16
 
 
 @keras.saving.register_keras_serializable("keras_seq")
-class ForecastModel(keras.Model):
+class ForecastModel(SequenceModel):
     """Functional model whose loss works in scaled space.
 
     Pinball loss (Koenker & Bassett 1978), doubled so that the median's equals the

@@ -22,12 +22,13 @@ from keras_seq.text.adversarial import Perturbation, adversarial_loss
 from keras_seq.text.preprocessing import TRUNCATIONS, head_length
 from keras_seq.text.smoothed_crossentropy import SmoothedCrossentropy
 from keras_seq.training.distribution import check_ignored, replica_share
+from keras_seq.training.model import SequenceModel
 from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
 from keras_seq.training.runtime import dtype_policy, resolve_jit, seeded
 
 
 @keras.saving.register_keras_serializable("keras_seq")
-class TextModel(keras.Model):
+class TextModel(SequenceModel):
     """Functional model whose loss weighs rows alike, whichever replica has them."""
 
     def compute_loss(
