@@ -11,8 +11,6 @@ from sklearn.exceptions import NotFittedError
 import keras_seq
 from keras_seq import ArtifactError, Forecaster
 
-pytestmark = pytest.mark.numeric
-
 SMALL = {
     "horizon": 4,
     "max_steps": 10,
@@ -50,6 +48,7 @@ def fitted(frame):
     return Forecaster(**SMALL).fit(frame, verbose=0)
 
 
+@pytest.mark.numeric
 def test_predict_after_the_training_data(fitted, frame):
     forecasts = fitted.predict()
     assert list(forecasts) == [
@@ -63,6 +62,7 @@ def test_predict_after_the_training_data(fitted, frame):
     assert forecasts["ds"].dtype == frame["ds"].dtype
 
 
+@pytest.mark.numeric
 def test_quantiles_are_ordered_and_levels_named(fitted):
     forecasts = fitted.predict(level=[80])
     low, middle, high = (forecasts[f"y_hat_q{q}"] for q in ("0.1", "0.5", "0.9"))
@@ -83,6 +83,7 @@ def test_shorter_horizon_is_the_beginning_of_the_longer(fitted):
         fitted.predict(horizon=0)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("conformal", [False, True])
 def test_a_longer_horizon_is_rolled_forward(fitted, frame, conformal):
     rolling = copy(fitted).set_params(conformal=conformal)
@@ -105,6 +106,7 @@ def test_a_longer_horizon_is_rolled_forward(fitted, frame, conformal):
         np.testing.assert_allclose(second[quantile], expected, rtol=1e-5)
 
 
+@pytest.mark.numeric
 def test_series_never_seen_and_very_short(fitted):
     new = seasonal_frame(1, 30, seed=9).assign(unique_id="new")
     single = new.tail(1).assign(unique_id="one value")
@@ -113,12 +115,14 @@ def test_series_never_seen_and_very_short(fitted):
     assert np.isfinite(forecasts.filter(like="y_hat")).all().all()
 
 
+@pytest.mark.numeric
 def test_forecasts_follow_their_own_series_only(fitted, frame):
     alone = fitted.predict(frame[frame["unique_id"] == "s1"])
     together = fitted.predict().query("unique_id == 's1'").reset_index(drop=True)
     pd.testing.assert_frame_equal(alone, together, rtol=1e-5)
 
 
+@pytest.mark.numeric
 def test_adding_a_constant_moves_the_forecasts_by_it(frame):
     near = Forecaster(**WHOLE).fit(frame, verbose=0).predict()
     far_frame = frame.assign(y=frame["y"] + 1e8)
@@ -128,6 +132,7 @@ def test_adding_a_constant_moves_the_forecasts_by_it(frame):
     assert np.abs(difference).max().max() < 1e-3 * spread
 
 
+@pytest.mark.numeric
 def test_same_seed_same_weights_zero_is_a_seed(frame, fitted):
     again = Forecaster(**SMALL).fit(frame, verbose=0)
     for a, b in zip(fitted.model_.weights, again.model_.weights, strict=True):
@@ -138,6 +143,7 @@ def test_same_seed_same_weights_zero_is_a_seed(frame, fitted):
     )
 
 
+@pytest.mark.numeric
 def test_future_does_not_reach_the_backtest(frame):
     forecaster = Forecaster(**SMALL)
     before = forecaster.backtest(frame, num_windows=2, verbose=0)
@@ -212,6 +218,7 @@ def test_evaluate_refuses_rows_outside_of_the_horizon(fitted, frame):
         fitted.evaluate(frame, later)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_save_and_load(tmp_path, frame, cell):
     forecaster = Forecaster(**{**SMALL, "units": (4, 3)}, num_layers=2, cell=cell)
@@ -230,6 +237,7 @@ def test_save_and_load(tmp_path, frame, cell):
         keras_seq.TextClassifier.load(tmp_path / "f.kseq")
 
 
+@pytest.mark.numeric
 def test_segments_are_settled_by_fit_and_saved(tmp_path, frame):
     forecaster = Forecaster(**{**SMALL, "units": 3}, segment_length=5)
     forecaster.fit(frame, verbose=0).save(tmp_path / "f.kseq")
@@ -266,6 +274,7 @@ def test_single_series_with_a_datetime_index(frame):
     assert len(forecasts) == 4
 
 
+@pytest.mark.numeric
 def test_gaps_and_missing_values_are_masked(frame):
     holes = frame.drop(index=range(70, 80))
     holes.loc[holes.index[::7], "y"] = np.nan
@@ -277,6 +286,7 @@ def test_gaps_and_missing_values_are_masked(frame):
     assert forecaster.history_["clipped_fraction"].between(0, 1).all()
 
 
+@pytest.mark.numeric
 def test_refit_trains_on_the_end_as_well(frame):
     changed = frame.copy()
     changed.loc[frame["ds"] > frame["ds"].max() - pd.Timedelta(days=4), "y"] += 30
@@ -298,6 +308,7 @@ def test_a_fit_that_fails_leaves_an_unfitted_forecaster(frame):
         forecaster.predict()
 
 
+@pytest.mark.numeric
 def test_short_constant_zero_and_negative_series(frame):
     stamps = pd.date_range("2020-01-01", periods=30, freq="D")
     odd = {
@@ -327,6 +338,7 @@ def test_all_series_shorter_than_the_horizon():
     assert np.isfinite(forecaster.predict()["y_hat"]).all()
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("scaling", ["mean_abs", "standard", "log", "none"])
 def test_every_scaling_runs(frame, scaling):
     positive = frame.assign(y=frame["y"] + 50)
@@ -335,6 +347,7 @@ def test_every_scaling_runs(frame, scaling):
     assert forecaster.predict()["y_hat"].between(0, 100).all()
 
 
+@pytest.mark.numeric
 def test_learns_what_the_baseline_cannot():
     # Each step is minus the one before last: no season of length 1 repeats it.
     random = np.random.default_rng(0)

@@ -9,8 +9,6 @@ import pytest
 
 from keras_seq import Forecaster
 
-pytestmark = pytest.mark.numeric
-
 
 def make_frame(kind, num_series=10, length=80):
     random = np.random.default_rng(0)
@@ -51,5 +49,6 @@ def test_where_the_last_value_is_the_best_there_is_nothing_to_tell(kind):
     fit(make_frame(kind), refit_full=False)
 
 
+@pytest.mark.numeric
 def test_a_trained_network_is_no_copy():
     fit(make_frame("wave"), max_steps=100, learning_rate=1e-2, refit_full=False)

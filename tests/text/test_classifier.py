@@ -13,8 +13,6 @@ import keras_seq
 from keras_seq import TextClassifier
 from keras_seq.text.corpus import Corpus, split_stratified
 
-pytestmark = pytest.mark.numeric
-
 SMALL = {"units": 6, "embedding_dim": 8, "epochs": 2, "batch_size": 16}
 # Quick to trace, for tests whose point is neither the network nor the refit.
 PLAIN = {
@@ -49,6 +47,7 @@ def fitted():
     return TextClassifier(**SMALL).fit(*make_texts(), verbose=0)
 
 
+@pytest.mark.numeric
 def test_learns_what_a_bag_of_words_cannot():
     texts, labels = make_texts(400)
     options = {"epochs": 15, "learning_rate": 0.01, "batch_size": 32, "dropout": 0.3}
@@ -59,6 +58,7 @@ def test_learns_what_a_bag_of_words_cannot():
     assert scores["baselines"]["majority"]["accuracy"] < 0.6
 
 
+@pytest.mark.numeric
 def test_probabilities_and_labels(fitted):
     texts, _ = make_texts(70, seed=3)
     probabilities = fitted.predict_proba(texts)
@@ -71,18 +71,21 @@ def test_probabilities_and_labels(fitted):
     assert set(predicted) <= {"yes", "no"}
 
 
+@pytest.mark.numeric
 def test_a_text_s_answer_does_not_depend_on_its_company(fitted):
     texts, _ = make_texts(40, seed=4)
     alone = np.concatenate([fitted.predict_proba([text]) for text in texts])
     np.testing.assert_allclose(fitted.predict_proba(texts), alone, atol=1e-6)
 
 
+@pytest.mark.numeric
 def test_empty_and_unknown_texts_get_an_answer(fitted):
     probabilities = fitted.predict_proba(["", "zzz qqq", "\x00 \ud800"])
     assert np.isfinite(probabilities).all()
     np.testing.assert_array_equal(probabilities[0], probabilities[2])
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("kind", [str, int, bool])
 def test_save_and_load_keep_answers_and_types(tmp_path, kind):
     texts, labels = make_texts(60)
@@ -115,6 +118,7 @@ def test_linear_model_is_not_saved_but_its_score_is(fitted, tmp_path):
     assert {k: v for k, v in after.items() if k != "log_loss"} == before
 
 
+@pytest.mark.numeric
 def test_stacked_layers_survive_a_save(tmp_path):
     structure = {"units": [5, 4], "num_layers": 2, "cell": "gru", "pooling": "concat"}
     clf = TextClassifier(**{**PLAIN, **structure})
@@ -133,6 +137,7 @@ def test_arguments_may_be_numpy_numbers(tmp_path):
     assert TextClassifier.load(tmp_path / "clf.kseq").units == 6
 
 
+@pytest.mark.numeric
 def test_same_seed_same_weights_zero_is_a_seed():
     weights = []
     for seed in (0, 0, 1):
@@ -426,6 +431,7 @@ ODD = {
 }
 
 
+@pytest.mark.numeric
 def test_odd_texts_are_trained_on_saved_and_answered(tmp_path):
     texts, labels = make_texts(60)
     odd = [text for name, text in ODD.items() if "10 MB" not in name]
@@ -454,6 +460,7 @@ def test_a_huge_text_is_cut_in_linear_time(fitted):
     )
 
 
+@pytest.mark.numeric
 def test_a_huge_text_is_trained_on():
     texts, labels = make_texts(60)
     clf = TextClassifier(**{**PLAIN, "epochs": 1})

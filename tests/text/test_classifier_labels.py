@@ -9,8 +9,6 @@ from sklearn.base import clone
 import keras_seq
 from keras_seq import TextClassifier
 
-pytestmark = pytest.mark.numeric
-
 # Quick to trace.
 PLAIN = {
     "cell": "rnn",
@@ -47,6 +45,7 @@ def calibrated():
     return clf.fit(*make_texts(200), verbose=0)
 
 
+@pytest.mark.numeric
 def test_probabilities_are_calibrated_and_answers_stay(calibrated, tmp_path):
     texts, labels = make_texts(60, seed=1)
     clf = calibrated
@@ -68,6 +67,7 @@ def test_probabilities_are_calibrated_and_answers_stay(calibrated, tmp_path):
     np.testing.assert_allclose(twin.predict_proba(texts), found, atol=1e-6)
 
 
+@pytest.mark.numeric
 def test_without_calibration_the_network_speaks():
     texts, labels = make_texts()
     clf = TextClassifier(**PLAIN, calibration=None, ngrams=0, label_smoothing=0.1)
@@ -86,6 +86,7 @@ def test_without_calibration_the_network_speaks():
     )
 
 
+@pytest.mark.numeric
 def test_class_weights_multiply_sample_weights():
     """A dict of class weights trains as the same weights by row do, bit for bit."""
     texts, labels = make_texts()
@@ -110,6 +111,7 @@ def test_class_weights_multiply_sample_weights():
     assert fits[0].validation_["log_loss"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.numeric
 def test_balanced_weights_find_the_rare_class(tmp_path):
     texts, labels = make_texts(300, rare=0.06)
     unseen, truth = make_texts(200, seed=3, rare=0.5)

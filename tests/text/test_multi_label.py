@@ -14,8 +14,6 @@ from keras_seq.text.corpus import Corpus, split_stratified, stratified_folds
 from keras_seq.text.preprocessing import TextPreprocessor
 from keras_seq.text.thresholds import choose_thresholds
 
-pytestmark = pytest.mark.numeric
-
 PLAIN = {
     "cell": "rnn",
     "units": 8,
@@ -54,6 +52,7 @@ def fitted():
     return TextClassifier(**PLAIN).fit(*make_texts(), verbose=0)
 
 
+@pytest.mark.numeric
 def test_learns_each_label(fitted):
     texts, labels = make_texts(100, seed=1)
     assert fitted.classes_.tolist() == ["art", "biology", "chess"]
@@ -64,6 +63,7 @@ def test_learns_each_label(fitted):
     assert scores["n"] == 100 and "ece_uncalibrated" in fitted.validation_
 
 
+@pytest.mark.numeric
 def test_answers_are_lists_by_threshold(fitted):
     texts, labels = make_texts(50, seed=2)
     probabilities = fitted.predict_proba(texts)
@@ -87,6 +87,7 @@ def test_answers_are_lists_by_threshold(fitted):
     assert scores["subset_accuracy"] == pytest.approx((true == given).all(1).mean())
 
 
+@pytest.mark.numeric
 def test_save_and_load(fitted, tmp_path):
     texts, labels = make_texts(30, seed=3)
     fitted.save(tmp_path / "clf.kseq")
@@ -239,6 +240,7 @@ def test_too_few_texts():
         TextClassifier(**PLAIN).fit(["a"] * 4, [["x"]] * 4, verbose=0)
 
 
+@pytest.mark.numeric
 @pytest.mark.filterwarnings("ignore:1 of 3 classes have fewer")
 def test_thresholds_are_those_of_the_validation_part():
     texts, labels = make_texts(80)

@@ -13,8 +13,6 @@ from keras_seq.text.pretraining import Pretrained
 from keras_seq.training.checkpoint import TrainingState
 from keras_seq.tuning.default_space import default_space
 
-pytestmark = pytest.mark.numeric
-
 SMALL = {
     "units": 4,
     "embedding_dim": 6,
@@ -158,6 +156,7 @@ def test_a_checkpoint_is_of_one_pretraining(tmp_path):
         other.fit(texts, labels, **options)
 
 
+@pytest.mark.numeric
 def test_word_vectors_are_where_the_embedding_starts(tmp_path):
     path = tmp_path / "v.vec"
     path.write_text("Good 1 2 3 4 5\nbad 5 4 3 2 1\n", encoding="utf-8")
@@ -183,6 +182,7 @@ def test_a_size_that_is_not_the_vectors_is_refused(tmp_path):
         make(embeddings=path).fit(*make_texts(), verbose=0)
 
 
+@pytest.mark.numeric
 def test_a_warm_start_goes_on_from_the_weights_there_are():
     texts, labels = make_texts()
     clf, first = make(warm_start=True), First()
@@ -212,6 +212,7 @@ def test_a_warm_start_that_fails_leaves_what_there_was():
     np.testing.assert_array_equal(clf.predict_proba(texts), answers)
 
 
+@pytest.mark.numeric
 def test_partial_fit_learns_new_texts_and_keeps_vocabulary_and_classes():
     texts, labels = make_texts()
     clf = make(learning_rate=0.02).fit(texts, labels, verbose=0)
@@ -240,6 +241,7 @@ def test_partial_fit_says_what_is_wrong_and_loses_nothing():
     np.testing.assert_array_equal(clf.predict_proba(texts), answers)
 
 
+@pytest.mark.numeric
 def test_long_texts_in_chunks_are_answered_as_whole_ones(tmp_path):
     texts, labels = make_texts()
     texts = [text * (1 + row % 7) for row, text in enumerate(texts)]

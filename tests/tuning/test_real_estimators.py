@@ -12,8 +12,6 @@ from keras_seq import Forecaster, TextClassifier, tune
 from keras_seq.tuning.default_space import default_space
 from keras_seq.tuning.space import make_space
 
-pytestmark = pytest.mark.numeric
-
 
 def _series() -> pd.DataFrame:
     steps = np.arange(60)
@@ -31,6 +29,7 @@ def _series() -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+@pytest.mark.numeric
 def test_a_forecaster_is_searched_and_refitted() -> None:
     frame = _series()
     forecaster = Forecaster(horizon=6, units=4, max_steps=5, lookback=12, batch_size=8)
