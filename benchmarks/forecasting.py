@@ -1,0 +1,323 @@
+"""Scores one default Forecaster on public sets, beside statsforecast where installed.
+
+Takes a folder with `m3`, `m1` (columns `unique_id`, `period`, `part`, `t`, `y`),
+`aus_retail` and `household_power` (`ds`, `y`) and `etth1` (`date` and a column for each
+channel), all `.parquet`. Test parts are scored and nothing is chosen by them.
+
+- M3 and M1: the published test parts; sMAPE over all points, as in their tables.
+- Australian retail: the last 24 months. Household power, gaps inside: the last 28 days,
+  forecast day by day from one fit; the statistical peers are fitted anew each day, on
+  the last `--peer-rows` hours, gaps filled by the last value.
+- ETTh1: fitted on the first 12 months, four more left out, every window of the next
+  four scored (standardised by the first 12; all channels through one network). It is
+  judged by squared error, so `point="mean"`.
+
+The 80 % and 95 % intervals are those of `conformal=True`. With `--results` every fit is
+a line of a file, and the same call again does those that are missing.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from keras_seq import Forecaster, runtime
+from keras_seq.demo import describe_hardware
+
+# period: horizon and season of the competition
+M3 = {"YEARLY": (6, 1), "QUARTERLY": (8, 4), "MONTHLY": (18, 12), "OTHER": (8, 1)}
+M1 = {"YEARLY": (6, 1), "QUARTERLY": (8, 4), "MONTHLY": (18, 12)}
+QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
+OURS: dict[str, dict[str, Any]] = {"default": {}, "ensemble": {"ensemble": 5}}
+PEERS = ("AutoETS", "DynamicOptimizedTheta")
+# Lookback and horizon of ETTh1; the split of its papers, in hours.
+ETTH1 = ((96, 96), (96, 336), (720, 96))
+TRAINED, LEFT_OUT, TESTED = 8640, 2880, 2880
+WINDOWS = 28
+
+Row = dict[str, Any]
+
+
+def measure(forecasts: pd.DataFrame, past: pd.DataFrame, season: int) -> Row:
+    """sMAPE over all points, MASE over series, shares inside; `past` is for MASE."""
+    error = (forecasts["y"] - forecasts["y_hat"]).abs()
+    size = forecasts["y"].abs() + forecasts["y_hat"].abs()
+    scale = past.groupby("unique_id")["y"].apply(lambda y: y.diff(season).abs().mean())
+    scaled = error / forecasts["unique_id"].map(scale)
+    scaled = scaled.replace(np.inf, np.nan).groupby(forecasts["unique_id"]).mean()
+    row = {
+        "points": int(error.notna().sum()),
+        "smape": float((200 * error / size).where(size > 0, 0.0)[error.notna()].mean()),
+        "mase": float(scaled.mean()),
+    }
+    for level in (80, 95):
+        if f"y_hat_lo{level}" in forecasts:
+            known = forecasts.dropna(subset="y")
+            bounds = known[f"y_hat_lo{level}"], known[f"y_hat_hi{level}"]
+            row[f"inside {level}"] = float(100 * known["y"].between(*bounds).mean())
+    return row
+
+
+def split_competition(frame: pd.DataFrame, period: str) -> list[pd.DataFrame]:
+    """The training and the test part of one frequency of M1 or M3."""
+    frame = frame[frame["period"] == period].rename(columns={"t": "ds"})
+    columns = ["unique_id", "ds", "y"]
+    return [frame.loc[frame["part"] == part, columns] for part in ("train", "test")]
+
+
+def split_end(frame: pd.DataFrame, horizon: int) -> list[pd.DataFrame]:
+    """All but the last steps of every series, and those."""
+    frame = frame[["unique_id", "ds", "y"]].sort_values(["unique_id", "ds"])
+    left = frame.groupby("unique_id").cumcount(ascending=False)
+    return [frame[left >= horizon], frame[left < horizon]]
+
+
+def score_ours(
+    train: pd.DataFrame, test: pd.DataFrame, season: int, **arguments: Any
+) -> Row:
+    """One fit, one forecast from the end of the training part."""
+    forecaster = Forecaster(quantiles=QUANTILES, conformal=True, **arguments)
+    started = time.perf_counter()
+    forecasts = forecaster.fit(train, verbose=0).predict(level=[80, 95])
+    seconds = time.perf_counter() - started
+    both = test.merge(forecasts, on=["unique_id", "ds"], how="left", validate="1:1")
+    return {**measure(both, train, season), "seconds": seconds}
+
+
+def score_peer(
+    name: str, train: pd.DataFrame, test: pd.DataFrame, season: int, horizon: int
+) -> Row:
+    """The same of a model of statsforecast, on all cores."""
+    from statsforecast import StatsForecast, models
+
+    freq: Any = 1 if train["ds"].dtype.kind == "i" else pd.infer_freq(test["ds"][-24:])
+    model = getattr(models, name)(season_length=season)
+    started = time.perf_counter()
+    peer = StatsForecast([model], freq=freq, n_jobs=-1)
+    forecasts = peer.forecast(df=train, h=horizon, level=[80, 95])
+    seconds = time.perf_counter() - started
+    forecasts.columns = [
+        column.replace(f"{name}-", "y_hat_")
+        .replace("_lo-", "_lo")
+        .replace("_hi-", "_hi")
+        for column in forecasts.columns
+    ]
+    forecasts = forecasts.rename(columns={name: "y_hat"})
+    both = test.merge(forecasts, on=["unique_id", "ds"], how="left", validate="1:1")
+    return {**measure(both, train, season), "seconds": seconds}
+
+
+def score_days(
+    model: str, frame: pd.DataFrame, peer_rows: int, **arguments: Any
+) -> Row:
+    """Household power: 28 days, each forecast from the evening before."""
+    frame = frame.assign(unique_id="power")[["unique_id", "ds", "y"]]
+    hours = pd.date_range(frame["ds"].min(), frame["ds"].max(), freq="h")
+    frame = frame.set_index("ds").reindex(hours).rename_axis("ds").reset_index()
+    frame["unique_id"] = "power"
+    past, test = split_end(frame, 24 * WINDOWS)
+    forecaster = Forecaster(
+        horizon=24, quantiles=QUANTILES, conformal=True, **arguments
+    )
+    started = time.perf_counter()
+    if model in OURS:
+        forecaster.fit(past, verbose=0)
+    days = []
+    for day in range(WINDOWS):
+        history = pd.concat([past, test[: 24 * day]])
+        actual = test[24 * day : 24 * (day + 1)]
+        if model in OURS:
+            forecast = forecaster.predict(history[-8760:], level=[80, 95])
+            days.append(actual.merge(forecast, on=["unique_id", "ds"]))
+            continue
+        recent = history[-peer_rows:].assign(y=lambda rows: rows["y"].ffill())
+        days.append((recent, actual))
+    if model in OURS:
+        both = pd.concat(days)
+        return {**measure(both, past, 24), "seconds": time.perf_counter() - started}
+    rows = [score_peer(model, *day, season=24, horizon=24) for day in days]
+    total = pd.DataFrame(rows).mean(numeric_only=True).to_dict()
+    errors = [
+        row["mase"] * scale_of(day[0], 24) for row, day in zip(rows, days, strict=True)
+    ]
+    total["mase"] = float(np.mean(errors)) / scale_of(past, 24)
+    return {**total, "points": 24 * WINDOWS, "seconds": time.perf_counter() - started}
+
+
+def scale_of(past: pd.DataFrame, season: int) -> float:
+    """Mean absolute error of seasonal naive within one series."""
+    return float(past["y"].diff(season).abs().mean())
+
+
+def score_etth1(path: Path, lookback: int, horizon: int, seed: int) -> Row:
+    """Mean squared and absolute error of every test window."""
+    frame = pd.read_parquet(path).set_index("date")
+    past = frame[:TRAINED]
+    frame = (frame - past.mean()) / past.std(ddof=0)
+    long = frame[:TRAINED].rename_axis("ds").reset_index()
+    long = long.melt("ds", var_name="unique_id", value_name="y")
+    forecaster = Forecaster(horizon=horizon, lookback=lookback, point="mean", seed=seed)
+    started = time.perf_counter()
+    forecaster.fit(long, verbose=0)
+    seconds = time.perf_counter() - started
+    values = frame.to_numpy()
+    first = TRAINED + LEFT_OUT
+    origins = np.arange(first, first + TESTED - horizon + 1)
+    squared = absolute = 0.0
+    for part in np.array_split(origins, 16):
+        # Each window is a series of its own, which the forecaster has never seen.
+        steps = part[:, None] + np.arange(-lookback, 0)
+        ids = np.arange(len(part) * values.shape[1]).repeat(lookback)
+        stamps = np.tile(
+            frame.index.to_numpy()[steps][:, None], (1, values.shape[1], 1)
+        )
+        window = values[steps].swapaxes(1, 2)
+        history = {"unique_id": ids, "ds": stamps.ravel(), "y": window.ravel()}
+        found = forecaster.predict(pd.DataFrame(history))
+        shape = len(part), values.shape[1], horizon
+        ahead = values[part[:, None] + np.arange(horizon)].swapaxes(1, 2)
+        error = found.sort_values(["unique_id", "ds"])["y_hat"].to_numpy()
+        error = error.reshape(shape) - ahead
+        squared += float(np.square(error).sum())
+        absolute += float(np.abs(error).sum())
+    count = len(origins) * values.shape[1] * horizon
+    return {
+        "points": count,
+        "mse": squared / count,
+        "mae": absolute / count,
+        "seconds": seconds,
+    }
+
+
+def jobs(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """What is to be done: its name, and a function that does it."""
+    for name, periods in (("m3", M3), ("m1", M1)):
+        if name not in options.sets:
+            continue
+        frame = pd.read_parquet(options.data / f"{name}.parquet")
+        for period, (horizon, season) in periods.items():
+            parts = split_competition(frame, period)
+            yield from both(options, f"{name} {period.lower()}", parts, horizon, season)
+    if "aus_retail" in options.sets:
+        parts = split_end(pd.read_parquet(options.data / "aus_retail.parquet"), 24)
+        yield from both(options, "aus_retail", parts, 24, 12)
+    if "household_power" in options.sets:
+        frame = pd.read_parquet(options.data / "household_power.parquet")
+        for model, seed, own in options.runs:
+            yield (
+                {"set": "household_power", "model": model, "seed": seed},
+                lambda model=model, own=own: score_days(
+                    model, frame, options.peer_rows, **own
+                ),
+            )
+    if "etth1" in options.sets:
+        for lookback, horizon in ETTH1:
+            for seed in range(options.seeds):
+                about = {"set": f"etth1 {lookback} -> {horizon}", "model": "default"}
+                yield (
+                    {**about, "seed": seed},
+                    lambda lookback=lookback, horizon=horizon, seed=seed: score_etth1(
+                        options.data / "etth1.parquet", lookback, horizon, seed
+                    ),
+                )
+
+
+def both(
+    options: argparse.Namespace,
+    name: str,
+    parts: list[pd.DataFrame],
+    horizon: int,
+    season: int,
+) -> Iterator[tuple[Row, Callable[[], Row]]]:
+    """Our models and their peers on one split."""
+    for model, seed, own in options.runs:
+        about = {"set": name, "model": model, "seed": seed}
+        if model in PEERS:
+            yield about, lambda model=model: score_peer(model, *parts, season, horizon)
+        else:
+            arguments = {"horizon": horizon, "season_length": season, **own}
+            yield (
+                about,
+                lambda arguments=arguments: score_ours(*parts, season, **arguments),
+            )
+
+
+def tabulate(rows: list[Row]) -> pd.DataFrame:
+    """Means over seeds; of M3 and M1 a line for all points together."""
+    frame = pd.DataFrame(rows)
+    for name in ("m3", "m1"):
+        parts = frame[frame["set"].str.startswith(f"{name} ")]
+        counts = parts.groupby(["model", "seed"])["set"].transform("size")
+        whole = parts[counts == len({"m3": M3, "m1": M1}[name])]
+        figures = ["smape", "mase", "inside 80", "inside 95"]
+        for (model, seed), group in whole.groupby(["model", "seed"]):
+            means = {
+                key: np.average(group[key], weights=group["points"])
+                for key in figures
+                if key in group
+            }
+            total = {"points": group["points"].sum(), "seconds": group["seconds"].sum()}
+            row = {"set": f"{name} all", "model": model, "seed": seed, **total, **means}
+            frame = pd.concat([frame, pd.DataFrame([row])], ignore_index=True)
+    grouped = frame.groupby(["set", "model"], sort=False)
+    table = grouped.mean(numeric_only=True).drop(columns="seed")
+    table.insert(0, "seeds", grouped.size())
+    return table.dropna(axis="columns", how="all").round(3).reset_index()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    sets = ("m3", "m1", "aus_retail", "household_power", "etth1")
+    parser.add_argument("data", type=Path, help="folder with the sets")
+    parser.add_argument("--sets", nargs="+", choices=sets, default=sets)
+    models = [*OURS, *PEERS]
+    parser.add_argument("--models", nargs="+", choices=models, default=models)
+    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
+    parser.add_argument("--peer-rows", type=int, default=1344, help="hours of power")
+    parser.add_argument("--results", type=Path, help="file of JSON lines to go on with")
+    options = parser.parse_args()
+    try:
+        import statsforecast
+
+        print(f"statsforecast {statsforecast.__version__}")
+    except ImportError:
+        print("statsforecast is not installed: no peers")
+        options.models = [name for name in options.models if name in OURS]
+    options.runs = [
+        (model, seed, {"seed": seed, **OURS[model]} if model in OURS else {})
+        for model in options.models
+        for seed in range(options.seeds if model == "default" else 1)
+    ]
+    print(f"{describe_hardware()}, keras {runtime.describe()['keras_version']}")
+    rows: list[Row] = []
+    if options.results and options.results.exists():
+        lines = options.results.read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+    done = {(row["set"], row["model"], row["seed"]) for row in rows}
+    for about, run in jobs(options):
+        if tuple(about.values()) in done:
+            continue
+        rows.append({**about, **run()})
+        print(
+            *(
+                f"{k} {v:.4g}" if isinstance(v, float) else v
+                for k, v in rows[-1].items()
+            ),
+            sep="  ",
+            flush=True,
+        )
+        if options.results:
+            with options.results.open("a") as file:
+                file.write(json.dumps(rows[-1]) + "\n")
+    print(tabulate(rows).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
