@@ -36,7 +36,7 @@ test-jax: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(WORKERS) -m "numeric and not slow"
 
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n $(WORKERS) -m slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -75,6 +75,7 @@ def test_text_models_are_what_python_would_have_trained(folder: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_several_labels_per_text(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     lists = [["up", "day"], [], ["down"]] * 8
     table, model, target = (tmp_path / name for name in ("t.csv", "m.kseq", "p.csv"))

@@ -392,6 +392,7 @@ def test_the_help_lists_the_options_and_loads_nothing_heavy() -> None:
     assert "required" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_job_file_searches_and_saves(folder: Path) -> None:
     # In this process: to start workers takes longer than all the rest.
     job = SERIES_JOB.replace("max_trial_mb: 4000", "executor: null")

@@ -85,6 +85,7 @@ def test_it_is_the_median_of_networks_trained_alone(fitted, frame, tmp_path):
     assert fitted.plot(past, future, ids=["s1"]) is not None
 
 
+@pytest.mark.slow
 def test_an_even_count_trained_again_on_everything(frame):
     past, future = cut(frame)
     fitted = fit(frame, ensemble=2, lookback=6, refit_full=True, point="mean")

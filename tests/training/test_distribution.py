@@ -67,6 +67,7 @@ for alone, together in zip(*results):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 def test_two_devices_train_what_one_does():
     command = [sys.executable, "-W", "ignore", "-c", TRAIN]

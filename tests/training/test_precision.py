@@ -132,6 +132,7 @@ def test_estimators_keep_their_precision(kind, tmp_path):
     assert twin.model_.dtype_policy.name == "mixed_bfloat16"
 
 
+@pytest.mark.slow
 def test_xla_changes_no_answer(task):
     build, arguments, batch = task
     inputs, targets = batch()

@@ -139,6 +139,7 @@ def test_hyperband_goes_on_with_a_real_network() -> None:
     assert halted.trials_["score"].tolist() == whole.trials_["score"].tolist()
 
 
+@pytest.mark.slow
 def test_a_trial_is_scored_by_all_of_its_folds() -> None:
     forecaster = Forecaster(horizon=6, units=4, max_steps=5, lookback=12)
     space = {"units": [4, 6]}
