@@ -38,6 +38,16 @@ _SEASONS = {
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
+def steps_per_day(freq: str | int) -> int:
+    """Of a frequency of hours or less; 0 for others and for whole numbers."""
+    if isinstance(freq, int):
+        return 0
+    offset = to_offset(freq)
+    if offset.rule_code not in _SECONDS:
+        return 0
+    return max(86400 // (_SECONDS[offset.rule_code] * offset.n), 1)
+
+
 def default_season_length(freq: str | int) -> int:
     """Steps in the usual season: a day for hours and less, a week for days, a year.
 
@@ -46,10 +56,10 @@ def default_season_length(freq: str | int) -> int:
     """
     if isinstance(freq, int):
         return 1
+    if day := steps_per_day(freq):
+        return day
     offset = to_offset(freq)
     name = offset.rule_code.split("-")[0]
-    if name in _SECONDS:
-        return max(86400 // (_SECONDS[name] * offset.n), 1)
     season = _SEASONS.get(name, 1)
     return season // offset.n if season % offset.n == 0 else 1
 

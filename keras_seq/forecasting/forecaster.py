@@ -464,8 +464,8 @@ class Forecaster(SequenceEstimator):
         else:
             count = check_integer("ensemble", self.ensemble, 1)
             if self.lookback == "auto":
-                season = self.season_length_
-                return [choose_lookback(panel.lengths, season, self.horizon)] * count
+                about = self.season_length_, self.horizon, panel.grid.freq
+                return [choose_lookback(panel.lengths, *about)] * count
             name, lookbacks = "lookback", [self.lookback] * count
         longest = int(panel.lengths.max())
         for steps in lookbacks:

@@ -4,11 +4,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from keras_seq.forecasting.features import CovariateEncoder, calendar_features
+from keras_seq.forecasting.features import (
+    CovariateEncoder,
+    calendar_features,
+    steps_per_day,
+)
 from keras_seq.forecasting.panel import Panel
 
 # float32 holds 7 digits: beyond this ratio the spread would have fewer than 3.
 _LEVEL_OVER_SPREAD = 1e4
+# Longest lookback that is chosen to show the days of a week.
+_LONGEST_WEEK = 1024
 
 
 @dataclass(frozen=True)
@@ -143,17 +149,29 @@ class Split:
     origins: np.ndarray
 
 
-def choose_lookback(lengths: np.ndarray, season_length: int, horizon: int) -> int:
+def choose_lookback(
+    lengths: np.ndarray, season_length: int, horizon: int, freq: str | int = 1
+) -> int:
     """Two to four seasons, but no more than three of four series can fill.
+
+    Too few steps harm more than steps that are missing: a horizon and two seasons are
+    seen even where most series are shorter. Where days are the seasons, weeks show too:
+    seven days are seen if most series are three times as long.
 
     Args:
         lengths: int64, `(num_series,)`.
         season_length: Steps in a season.
         horizon: Steps to forecast.
+        freq: Time step.
     """
     wanted = max(12, 2 * season_length, min(4 * season_length, 36))
-    fillable = int(np.quantile(lengths, 0.25)) - horizon
-    return max(min(wanted, fillable), min(wanted, horizon, 4), 1)
+    usual = int(np.quantile(lengths, 0.25))
+    least = min(wanted, max(horizon, 2 * season_length), int(lengths.max()) - 1)
+    if season_length > 1 and season_length == steps_per_day(freq):
+        days = min(7, _LONGEST_WEEK // season_length)
+        if usual >= 3 * days * season_length:
+            wanted = max(wanted, days * season_length)
+    return max(min(wanted, usual - horizon), least, 1)
 
 
 def split_origins(

@@ -67,7 +67,8 @@ def _for_series(forecaster: Any, df: Any) -> dict[str, Any]:
 
     panel = forecaster._panel(df)
     season = forecaster.season_length or default_season_length(panel.grid.freq)
-    chosen = choose_lookback(panel.lengths, season, forecaster.horizon)
+    about = season, forecaster.horizon, panel.grid.freq
+    chosen = choose_lookback(panel.lengths, *about)
     # Longer ones than a series can fill are an error.
     usable = max(int(panel.lengths.max()) - forecaster.horizon, chosen)
     lookbacks = {

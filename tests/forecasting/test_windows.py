@@ -6,7 +6,12 @@ import pytest
 
 from keras_seq.forecasting.features import calendar_features, default_season_length
 from keras_seq.forecasting.panel import Panel, TimeGrid
-from keras_seq.forecasting.windows import WindowSource, WindowSpec, split_origins
+from keras_seq.forecasting.windows import (
+    WindowSource,
+    WindowSpec,
+    choose_lookback,
+    split_origins,
+)
 
 pytestmark = pytest.mark.numeric
 
@@ -129,3 +134,28 @@ def test_calendar_repeats_with_its_period(freq, period):
     weekly = features if freq in ("MS", "QS") else features[:, :-4]
     np.testing.assert_allclose(weekly[:period], weekly[period : 2 * period], atol=1e-6)
     assert len(np.unique(weekly[:period].round(5), axis=0)) == period
+
+
+@pytest.mark.parametrize(
+    ("lengths", "season", "horizon", "freq", "expected"),
+    [
+        ([72] * 4, 12, 12, "MS", 36),
+        ([72, 40, 40, 40], 12, 12, "MS", 28),  # what three of four can fill
+        ([72, 20, 20, 20], 12, 12, "MS", 24),  # no less than two seasons
+        ([14] * 4, 1, 6, "YS", 8),
+        ([11] * 4, 1, 6, "YS", 6),  # no less than a horizon
+        ([5] * 4, 1, 6, "YS", 4),  # a step is left to forecast
+        ([2], 12, 12, "MS", 1),
+        ([160], 52, 8, "W", 104),
+        ([2000], 24, 24, "h", 168),  # a week
+        ([400], 24, 24, "h", 48),
+        ([2000], 24, 24, 1, 48),  # whole numbers have no days
+        ([9000], 96, 96, "15min", 672),
+        ([9000], 288, 12, "5min", 864),  # three days
+        ([50000], 1440, 60, "min", 2880),
+        ([90], 2, 4, "12h", 14),
+        ([90], 1, 4, "36h", 12),
+    ],
+)
+def test_the_lookback_is_of_some_seasons(lengths, season, horizon, freq, expected):
+    assert choose_lookback(np.array(lengths), season, horizon, freq) == expected
