@@ -7,7 +7,7 @@ channel), all `.parquet`. Test parts are scored and nothing is chosen by them.
 - M3 and M1: the published test parts; sMAPE over all points, as in their tables.
 - Australian retail: the last 24 months. Household power, gaps inside: the last 28 days,
   forecast day by day from one fit; the statistical peers are fitted anew each day, on
-  the last `--peer-rows` hours, gaps filled by the last value.
+  the last `--hours-seen` hours, gaps filled by the last value.
 - ETTh1: fitted on the first 12 months, four more left out, every window of the next
   four scored (standardised by the first 12; all channels through one network). It is
   judged by squared error, so `point="mean"`.
@@ -33,7 +33,12 @@ from keras_seq.demo import describe_hardware
 M3 = {"YEARLY": (6, 1), "QUARTERLY": (8, 4), "MONTHLY": (18, 12), "OTHER": (8, 1)}
 M1 = {"YEARLY": (6, 1), "QUARTERLY": (8, 4), "MONTHLY": (18, 12)}
 QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
-OURS: dict[str, dict[str, Any]] = {"default": {}, "ensemble": {"ensemble": 5}}
+OURS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "log": {"scaling": "log"},
+    "ensemble": {"ensemble": 5},
+    "log ensemble": {"scaling": "log", "ensemble": 5},
+}
 PEERS = ("AutoETS", "DynamicOptimizedTheta")
 # Lookback and horizon of ETTh1; the split of its papers, in hours.
 ETTH1 = ((96, 96), (96, 336), (720, 96))
@@ -89,69 +94,57 @@ def score_ours(
     return {**measure(both, train, season), "seconds": seconds}
 
 
+def forecast_peer(
+    name: str, train: pd.DataFrame, freq: str | int, season: int, horizon: int
+) -> pd.DataFrame:
+    """A model of statsforecast, fitted on all cores; columns as of `Forecaster`."""
+    from statsforecast import StatsForecast, models
+
+    model = getattr(models, name)(season_length=season)
+    peer = StatsForecast([model], freq=freq, n_jobs=-1)
+    forecasts = peer.forecast(df=train, h=horizon, level=[80, 95])
+    bounds = {
+        f"{name}-{b}-{n}": f"y_hat_{b}{n}" for b in ("lo", "hi") for n in (80, 95)
+    }
+    return forecasts.rename(columns={name: "y_hat", **bounds})
+
+
 def score_peer(
     name: str, train: pd.DataFrame, test: pd.DataFrame, season: int, horizon: int
 ) -> Row:
-    """The same of a model of statsforecast, on all cores."""
-    from statsforecast import StatsForecast, models
-
-    freq: Any = 1 if train["ds"].dtype.kind == "i" else pd.infer_freq(test["ds"][-24:])
-    model = getattr(models, name)(season_length=season)
+    """The same of a model of statsforecast."""
+    freq = 1 if train["ds"].dtype.kind == "i" else "MS"
     started = time.perf_counter()
-    peer = StatsForecast([model], freq=freq, n_jobs=-1)
-    forecasts = peer.forecast(df=train, h=horizon, level=[80, 95])
+    forecasts = forecast_peer(name, train, freq, season, horizon)
     seconds = time.perf_counter() - started
-    forecasts.columns = [
-        column.replace(f"{name}-", "y_hat_")
-        .replace("_lo-", "_lo")
-        .replace("_hi-", "_hi")
-        for column in forecasts.columns
-    ]
-    forecasts = forecasts.rename(columns={name: "y_hat"})
     both = test.merge(forecasts, on=["unique_id", "ds"], how="left", validate="1:1")
     return {**measure(both, train, season), "seconds": seconds}
 
 
 def score_days(
-    model: str, frame: pd.DataFrame, peer_rows: int, **arguments: Any
+    model: str, frame: pd.DataFrame, hours_seen: int, **arguments: Any
 ) -> Row:
     """Household power: 28 days, each forecast from the evening before."""
-    frame = frame.assign(unique_id="power")[["unique_id", "ds", "y"]]
     hours = pd.date_range(frame["ds"].min(), frame["ds"].max(), freq="h")
     frame = frame.set_index("ds").reindex(hours).rename_axis("ds").reset_index()
-    frame["unique_id"] = "power"
-    past, test = split_end(frame, 24 * WINDOWS)
-    forecaster = Forecaster(
-        horizon=24, quantiles=QUANTILES, conformal=True, **arguments
-    )
+    past, test = split_end(frame.assign(unique_id="power"), 24 * WINDOWS)
     started = time.perf_counter()
     if model in OURS:
-        forecaster.fit(past, verbose=0)
+        forecaster = Forecaster(
+            horizon=24, quantiles=QUANTILES, conformal=True, **arguments
+        ).fit(past, verbose=0)
     days = []
     for day in range(WINDOWS):
-        history = pd.concat([past, test[: 24 * day]])
-        actual = test[24 * day : 24 * (day + 1)]
+        recent = pd.concat([past, test[: 24 * day]])[-hours_seen:]
         if model in OURS:
-            forecast = forecaster.predict(history[-8760:], level=[80, 95])
-            days.append(actual.merge(forecast, on=["unique_id", "ds"]))
-            continue
-        recent = history[-peer_rows:].assign(y=lambda rows: rows["y"].ffill())
-        days.append((recent, actual))
-    if model in OURS:
-        both = pd.concat(days)
-        return {**measure(both, past, 24), "seconds": time.perf_counter() - started}
-    rows = [score_peer(model, *day, season=24, horizon=24) for day in days]
-    total = pd.DataFrame(rows).mean(numeric_only=True).to_dict()
-    errors = [
-        row["mase"] * scale_of(day[0], 24) for row, day in zip(rows, days, strict=True)
-    ]
-    total["mase"] = float(np.mean(errors)) / scale_of(past, 24)
-    return {**total, "points": 24 * WINDOWS, "seconds": time.perf_counter() - started}
-
-
-def scale_of(past: pd.DataFrame, season: int) -> float:
-    """Mean absolute error of seasonal naive within one series."""
-    return float(past["y"].diff(season).abs().mean())
+            found = forecaster.predict(recent, level=[80, 95])
+        else:
+            filled = recent.assign(y=recent["y"].ffill())
+            found = forecast_peer(model, filled, "h", 24, 24)
+        actual = test[24 * day : 24 * (day + 1)]
+        days.append(actual.merge(found, on=["unique_id", "ds"], validate="1:1"))
+    seconds = time.perf_counter() - started
+    return {**measure(pd.concat(days), past, 24), "seconds": seconds}
 
 
 def score_etth1(path: Path, lookback: int, horizon: int, seed: int) -> Row:
@@ -212,7 +205,7 @@ def jobs(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Row]]]
             yield (
                 {"set": "household_power", "model": model, "seed": seed},
                 lambda model=model, own=own: score_days(
-                    model, frame, options.peer_rows, **own
+                    model, frame, options.hours_seen, **own
                 ),
             )
     if "etth1" in options.sets:
@@ -280,7 +273,9 @@ def main() -> None:
     models = [*OURS, *PEERS]
     parser.add_argument("--models", nargs="+", choices=models, default=models)
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
-    parser.add_argument("--peer-rows", type=int, default=1344, help="hours of power")
+    parser.add_argument(
+        "--hours-seen", type=int, default=1344, help="of household power"
+    )
     parser.add_argument("--results", type=Path, help="file of JSON lines to go on with")
     options = parser.parse_args()
     try:
