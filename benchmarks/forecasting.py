@@ -139,7 +139,7 @@ def score_days(
         if model in OURS:
             found = forecaster.predict(recent, level=[80, 95])
         else:
-            filled = recent.assign(y=recent["y"].ffill())
+            filled = recent.assign(y=recent["y"].ffill().bfill())
             found = forecast_peer(model, filled, "h", 24, 24)
         actual = test[24 * day : 24 * (day + 1)]
         days.append(actual.merge(found, on=["unique_id", "ds"], validate="1:1"))
