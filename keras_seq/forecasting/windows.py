@@ -150,7 +150,7 @@ class Split:
 
 
 def choose_lookback(
-    lengths: np.ndarray, season_length: int, horizon: int, freq: str | int = 1
+    lengths: np.ndarray, season_length: int, horizon: int, freq: str | int
 ) -> int:
     """Two to four seasons, but no more than three of four series can fill.
 

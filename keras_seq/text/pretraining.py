@@ -20,6 +20,7 @@ from keras_seq.layers.padding import reverse_valid_steps
 from keras_seq.text.batches import Buckets, shuffled_steps
 from keras_seq.text.preprocessing import TokenRows, choose_buckets
 from keras_seq.training.fit import Batches, fit_model
+from keras_seq.training.model import SequenceModel
 from keras_seq.training.optimizer import RecordingAdam
 from keras_seq.training.runtime import derive_seed, dtype_policy, resolve_jit, seeded
 
@@ -141,7 +142,7 @@ def build_language_model(
                     sampler.log_expected(read),
                 )
             )
-        model = keras.Model(
+        model = SequenceModel(
             {"tokens": tokens, "length": length}, outputs, name="language_model"
         )
     optimizer = RecordingAdam(learning_rate, **(clipping or {}))
