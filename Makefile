@@ -26,12 +26,12 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(WORKERS)
 
-# pytest ends with an error if it collects no test, so a lost marker cannot pass.
 # Compiling takes most of its time, and many tests compile the same networks.
 test-jax: export KERAS_BACKEND = jax
 test-jax: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/.pytest_cache/jax
 test-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 test-jax: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
+# pytest ends with an error if it collects no test, so a lost marker cannot pass.
 test-jax: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(WORKERS) -m "numeric and not slow"
 

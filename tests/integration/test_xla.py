@@ -22,13 +22,19 @@ DYNAMIC = (
 )
 
 STRUCTURES = [
-    (build_text_classifier, {"cell": "lstm"}),
+    (
+        build_text_classifier,
+        {"cell": "lstm", "num_layers": 2, "normalization": "batch", "residual": True},
+    ),
     (build_text_classifier, {"cell": "transformer"}),
     (
         build_text_classifier,
         {"conv_filters": 4, "auxiliary": "next_step", "recurrent_dropout": 0.1},
     ),
-    (build_text_classifier, {"ngrams": 2, "ngram_buckets": 16, "max_length": 4}),
+    (
+        build_text_classifier,
+        {"cell": "rnn", "ngrams": 2, "ngram_buckets": 16, "max_length": 4},
+    ),
     (build_text_classifier, {"cell": "gru", "stateful": True, "batch_size": 8}),
     (
         build_forecaster,
@@ -36,6 +42,11 @@ STRUCTURES = [
     ),
     (build_forecaster, {"cell": "lstm", "stateful": True, "batch_size": 8}),
     (build_forecaster, {"cell": "gru", "segment_length": 3, "conv_filters": 4}),
+    (
+        build_forecaster,
+        {"conv_filters": 4, "auxiliary": "next_step", "recurrent_dropout": 0.1},
+    ),
+    (build_forecaster, {"cell": "transformer"}),
 ]
 
 
