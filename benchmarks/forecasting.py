@@ -20,6 +20,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from keras_seq import Forecaster, runtime
 from keras_seq.demo import describe_hardware
 
 # period: horizon and season of the competition
-M3 = {"YEARLY": (6, 1), "QUARTERLY": (8, 4), "MONTHLY": (18, 12), "OTHER": (8, 1)}
 M1 = {"YEARLY": (6, 1), "QUARTERLY": (8, 4), "MONTHLY": (18, 12)}
+COMPETITIONS = {"m3": {**M1, "OTHER": (8, 1)}, "m1": M1}
 QUANTILES = (0.025, 0.1, 0.5, 0.9, 0.975)
 OURS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -82,18 +83,6 @@ def split_end(frame: pd.DataFrame, horizon: int) -> list[pd.DataFrame]:
     return [frame[left >= horizon], frame[left < horizon]]
 
 
-def score_ours(
-    train: pd.DataFrame, test: pd.DataFrame, season: int, **arguments: Any
-) -> Row:
-    """One fit, one forecast from the end of the training part."""
-    forecaster = Forecaster(quantiles=QUANTILES, conformal=True, **arguments)
-    started = time.perf_counter()
-    forecasts = forecaster.fit(train, verbose=0).predict(level=[80, 95])
-    seconds = time.perf_counter() - started
-    both = test.merge(forecasts, on=["unique_id", "ds"], how="left", validate="1:1")
-    return {**measure(both, train, season), "seconds": seconds}
-
-
 def forecast_peer(
     name: str, train: pd.DataFrame, freq: str | int, season: int, horizon: int
 ) -> pd.DataFrame:
@@ -109,13 +98,28 @@ def forecast_peer(
     return forecasts.rename(columns={name: "y_hat", **bounds})
 
 
-def score_peer(
-    name: str, train: pd.DataFrame, test: pd.DataFrame, season: int, horizon: int
+def score_end(
+    model: str,
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    season: int,
+    horizon: int,
+    **arguments: Any,
 ) -> Row:
-    """The same of a model of statsforecast."""
-    freq = 1 if train["ds"].dtype.kind == "i" else "MS"
+    """One fit of ours or of a peer, one forecast from the end of the training part."""
     started = time.perf_counter()
-    forecasts = forecast_peer(name, train, freq, season, horizon)
+    if model in OURS:
+        forecaster = Forecaster(
+            horizon=horizon,
+            season_length=season,
+            quantiles=QUANTILES,
+            conformal=True,
+            **arguments,
+        )
+        forecasts = forecaster.fit(train, verbose=0).predict(level=[80, 95])
+    else:
+        freq = 1 if train["ds"].dtype.kind == "i" else "MS"
+        forecasts = forecast_peer(model, train, freq, season, horizon)
     seconds = time.perf_counter() - started
     both = test.merge(forecasts, on=["unique_id", "ds"], how="left", validate="1:1")
     return {**measure(both, train, season), "seconds": seconds}
@@ -189,64 +193,51 @@ def score_etth1(path: Path, lookback: int, horizon: int, seed: int) -> Row:
 
 def jobs(options: argparse.Namespace) -> Iterator[tuple[Row, Callable[[], Row]]]:
     """What is to be done: its name, and a function that does it."""
-    for name, periods in (("m3", M3), ("m1", M1)):
-        if name not in options.sets:
-            continue
-        frame = pd.read_parquet(options.data / f"{name}.parquet")
-        for period, (horizon, season) in periods.items():
-            parts = split_competition(frame, period)
-            yield from both(options, f"{name} {period.lower()}", parts, horizon, season)
-    if "aus_retail" in options.sets:
-        parts = split_end(pd.read_parquet(options.data / "aus_retail.parquet"), 24)
-        yield from both(options, "aus_retail", parts, 24, 12)
-    if "household_power" in options.sets:
-        frame = pd.read_parquet(options.data / "household_power.parquet")
+    for name, score in splits(options):
         for model, seed, own in options.runs:
             yield (
-                {"set": "household_power", "model": model, "seed": seed},
-                lambda model=model, own=own: score_days(
-                    model, frame, options.hours_seen, **own
-                ),
+                {"set": name, "model": model, "seed": seed},
+                partial(score, model, **own),
             )
     if "etth1" in options.sets:
+        path = options.data / "etth1.parquet"
         for lookback, horizon in ETTH1:
             for seed in range(options.seeds):
-                about = {"set": f"etth1 {lookback} -> {horizon}", "model": "default"}
+                name = f"etth1 {lookback} -> {horizon}"
                 yield (
-                    {**about, "seed": seed},
-                    lambda lookback=lookback, horizon=horizon, seed=seed: score_etth1(
-                        options.data / "etth1.parquet", lookback, horizon, seed
-                    ),
+                    {"set": name, "model": "default", "seed": seed},
+                    partial(score_etth1, path, lookback, horizon, seed),
                 )
 
 
-def both(
-    options: argparse.Namespace,
-    name: str,
-    parts: list[pd.DataFrame],
-    horizon: int,
-    season: int,
-) -> Iterator[tuple[Row, Callable[[], Row]]]:
-    """Our models and their peers on one split."""
-    for model, seed, own in options.runs:
-        about = {"set": name, "model": model, "seed": seed}
-        if model in PEERS:
-            yield about, lambda model=model: score_peer(model, *parts, season, horizon)
-        else:
-            arguments = {"horizon": horizon, "season_length": season, **own}
-            yield (
-                about,
-                lambda arguments=arguments: score_ours(*parts, season, **arguments),
-            )
+def splits(options: argparse.Namespace) -> Iterator[tuple[str, Callable[..., Row]]]:
+    """The sets that ours and the peers share, each with what scores a model on it."""
+    for name, periods in COMPETITIONS.items():
+        if name in options.sets:
+            frame = pd.read_parquet(options.data / f"{name}.parquet")
+            for period, (horizon, season) in periods.items():
+                train, test = split_competition(frame, period)
+                about = {"season": season, "horizon": horizon}
+                score = partial(score_end, train=train, test=test, **about)
+                yield f"{name} {period.lower()}", score
+    if "aus_retail" in options.sets:
+        frame = pd.read_parquet(options.data / "aus_retail.parquet")
+        train, test = split_end(frame, 24)
+        about = {"season": 12, "horizon": 24}
+        yield "aus_retail", partial(score_end, train=train, test=test, **about)
+    if "household_power" in options.sets:
+        frame = pd.read_parquet(options.data / "household_power.parquet")
+        hours_seen = options.hours_seen
+        yield "household_power", partial(score_days, frame=frame, hours_seen=hours_seen)
 
 
 def tabulate(rows: list[Row]) -> pd.DataFrame:
     """Means over seeds; of M3 and M1 a line for all points together."""
     frame = pd.DataFrame(rows)
-    for name in ("m3", "m1"):
+    for name, periods in COMPETITIONS.items():
         parts = frame[frame["set"].str.startswith(f"{name} ")]
         counts = parts.groupby(["model", "seed"])["set"].transform("size")
-        whole = parts[counts == len({"m3": M3, "m1": M1}[name])]
+        whole = parts[counts == len(periods)]
         figures = ["smape", "mase", "inside 80", "inside 95"]
         for (model, seed), group in whole.groupby(["model", "seed"]):
             means = {
