@@ -10,6 +10,7 @@ import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
 from keras_seq.forecasting.covariates import Covariates, Levels, ranges
+from keras_seq.numpy_runtime.clock import calendar
 
 if TYPE_CHECKING:
     from keras_seq.forecasting.panel import Panel
@@ -78,28 +79,8 @@ def calendar_features(stamps: pd.Index, freq: str | int) -> np.ndarray:
         float32, `(len(stamps), num_features)`; no feature for yearly and integer
         stamps.
     """
-    angles = []
-    if isinstance(stamps, pd.DatetimeIndex) and not isinstance(freq, int):
-        name = to_offset(freq).rule_code.split("-")[0]
-        within_day = name in _SECONDS or name in ("ms", "us", "ns")
-        within_week = within_day or name in ("D", "B", "C")
-        if within_day:
-            angles.append((stamps.hour + stamps.minute / 60) / 24)
-        if within_week:
-            angles.append(stamps.day_of_week / 7)
-        if within_week or name == "W":
-            angles.append((stamps.day_of_year - 1) / 365.25)
-        elif "M" in name or "Q" in name or name == "SME":
-            angles.append((stamps.month - 1) / 12)
-    waves = [
-        wave(2 * np.pi * harmonic * np.asarray(angle, dtype=np.float64))
-        for angle in angles
-        for harmonic in (1, 2)
-        for wave in (np.sin, np.cos)
-    ]
-    if not waves:
-        return np.zeros((len(stamps), 0), np.float32)
-    return np.stack(waves, axis=1).astype(np.float32)
+    wall = stamps.tz_localize(None) if getattr(stamps, "tz", None) else stamps
+    return calendar(wall.to_numpy(), freq)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The recurrent networks in NumPy alone: no Keras, no TensorFlow, no JAX.
+"""Recurrent layers, step by step and over whole rows.
 
 Weights are in Keras's layout, one list `[kernel, recurrent_kernel, bias]` for each
 layer and direction, with `gates` blocks of `units` columns side by side:
