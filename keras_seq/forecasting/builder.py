@@ -63,11 +63,30 @@ class ForecastModel(SequenceModel):
         sample_weight: Tensor | None = None,
         training: bool = True,
     ) -> Tensor:
+        location, scale = self.scaler.location_and_scale(x["target"], training)
+        return self.scaled_loss(y, y_pred, location, scale, sample_weight)
+
+    def scaled_loss(
+        self,
+        y: Tensor,
+        y_pred: Tensor,
+        location: Tensor,
+        scale: Tensor,
+        sample_weight: Tensor | None = None,
+    ) -> Tensor:
+        """The loss of forecasts `(..., horizon, outputs)`, each in its own scale.
+
+        Args:
+            y: `(..., horizon)`; NaN weighs nothing.
+            y_pred: `(..., horizon, outputs)`.
+            location: `(..., 1)`, of the scaling.
+            scale: `(..., 1)`, of the scaling.
+            sample_weight: `(batch,)`.
+        """
         scaler = self.scaler
-        location, scale = scaler.location_and_scale(x["target"], training)
         y, y_pred = ops.cast(y, "float32"), ops.cast(y_pred, "float32")
         missing = ops.isnan(y)
-        weight = 1.0 - ops.cast(missing, "float32")  # (batch, horizon)
+        weight = 1.0 - ops.cast(missing, "float32")  # (..., horizon)
         if sample_weight is not None:
             weight = weight * ops.cast(sample_weight, "float32")[:, None]
         # NaN must be gone before the arithmetic: 0 * NaN has a NaN gradient.
@@ -79,7 +98,7 @@ class ForecastModel(SequenceModel):
         scaled = scaler.transform(
             y_pred[..., :count], location[..., None], scale[..., None]
         )
-        error = target[..., None] - scaled  # (batch, horizon, quantiles)
+        error = target[..., None] - scaled  # (..., horizon, quantiles)
         levels = ops.convert_to_tensor(self.quantiles, "float32")
         pinball = 2.0 * ops.mean(
             ops.maximum(levels * error, (levels - 1.0) * error), axis=-1
@@ -251,8 +270,8 @@ def build_forecaster(
     check_choice("scaling", scaling, SCALINGS)
     check_rate("dropout", dropout)
     check_number("learning_rate", learning_rate, above=0)
-    _check_season(season_length, lookback)
-    _check_direction(bidirectional)
+    check_season(season_length, lookback)
+    check_direction(bidirectional)
     check_number("auxiliary_weight", auxiliary_weight, above=0)
     check_structure(
         cell=cell,
@@ -348,12 +367,12 @@ def _forecast(
     change = _seasonal_change(scaled, observed, season_length)
     steps = ops.stack([scaled, observed, change], axis=-1)  # (batch, lookback, 3)
     if "future" in inputs:
-        known = _zero_missing(inputs["future"])
+        known = zero_missing(inputs["future"])
         # (batch, lookback, 3 + num_future)
         steps = ops.concatenate([steps, known[:, :lookback]], axis=-1)
     if "past" in inputs:
-        steps = ops.concatenate([steps, _zero_missing(inputs["past"])], axis=-1)
-    static = _describe_series(inputs, static_cardinalities)
+        steps = ops.concatenate([steps, zero_missing(inputs["past"])], axis=-1)
+    static = describe_series(inputs, static_cardinalities)
     if segment is not None:
         steps = embed_segments(
             steps,
@@ -381,27 +400,82 @@ def _forecast(
         values = [cut_segments(x[..., None], width) for x in (scaled, observed)]
         loss = NextValueLoss(auxiliary_weight, name="next_step_loss")
         encoded = loss(encoded, predicted, *values)
-    context = encoded[:, -1]  # (batch, units)
-    context = keras.layers.Dropout(dropout, name="dropout")(context)
-    context = ops.concatenate([context, _log_noise(change), *static], axis=-1)
+    known_ahead = known_before = None
+    if "future" in inputs:
+        known_ahead = known[:, lookback:]
+        known_before = tile_season(known[:, :lookback], season_length, horizon)
+    forecast = decode(
+        encoded[:, -1],
+        scaled,
+        log_noise(change),
+        static,
+        known_ahead,
+        known_before,
+        head,
+        horizon=horizon,
+        season_length=season_length,
+        dropout=dropout,
+        segment=segment,
+        mean=mean,
+    )
+    return WindowUnscaler(scaler.scaling, name="unscaler")(forecast, location, scale)
+
+
+def decode(
+    encoded: Tensor,
+    scaled: Tensor,
+    noise: Tensor,
+    static: list[Tensor],
+    ahead: Tensor | None,
+    before: Tensor | None,
+    head: QuantileHead,
+    *,
+    horizon: int,
+    season_length: int,
+    dropout: float,
+    segment: int | None,
+    mean: bool,
+) -> Tensor:
+    """From what the encoder says of a window to the forecasts after it, scaled.
+
+    Args:
+        encoded: `(rows, units)`.
+        scaled: `(rows, lookback)`.
+        noise: `(rows, 2)`, of `log_noise`.
+        static: What belongs to a series, each `(rows, width)`.
+        ahead: `(rows, horizon, num_future)`, known ahead; None: nothing is.
+        before: Of the steps that the seasonal skip repeats, `(rows, horizon, width)`;
+            the last `width` features of `ahead` are compared with them.
+        head: Of the quantiles.
+        horizon: Steps to forecast.
+        season_length: Steps in a season.
+        dropout: Rate before the decoder.
+        segment: Steps of a segment; None for a direct decoder.
+        mean: Whether there is an output for the mean.
+
+    Returns:
+        `(rows, horizon, outputs)`.
+    """
+    units = encoded.shape[-1]
+    context = keras.layers.Dropout(dropout, name="dropout")(encoded)
+    context = ops.concatenate([context, noise, *static], axis=-1)
     if segment is None:
         decoded = keras.layers.Dense(horizon * DECODER_UNITS, name="decoder")(context)
         decoded = ops.reshape(decoded, (-1, horizon, DECODER_UNITS))
     else:
-        ahead = [known[:, lookback:]] if "future" in inputs else []
+        told = [] if ahead is None else [ahead]
         decoded = SegmentDecoder(
-            horizon, segment, encoder.units[-1], DECODER_UNITS, name="decoder"
-        )(context, *ahead)
-    if "future" in inputs:
+            horizon, segment, units, DECODER_UNITS, name="decoder"
+        )(context, *told)
+    if ahead is not None:
         dense = keras.layers.Dense(DECODER_UNITS, use_bias=False, name="future_decoder")
-        decoded = decoded + dense(known[:, lookback:])
+        decoded = decoded + dense(ahead)
     linear = keras.layers.Dense(
         horizon, kernel_initializer="zeros", dtype="float32", name="linear"
     )
-    center = _repeat_season(scaled, season_length, horizon) + linear(scaled)
-    if "future" in inputs:
+    center = tile_season(scaled, season_length, horizon) + linear(scaled)
+    if ahead is not None and before is not None:
         # The season repeated owes something to its own covariates, as on a holiday.
-        before = _repeat_season(known[:, :lookback], season_length, horizon)
         effect = keras.layers.Dense(
             1,
             use_bias=False,
@@ -409,16 +483,16 @@ def _forecast(
             dtype="float32",
             name="future_linear",
         )
-        center = center + effect(known[:, lookback:] - before)[..., 0]
+        center = center + effect(ahead[..., -before.shape[-1] :] - before)[..., 0]
     features = ops.relu(decoded)
-    forecast = head(center, features)  # (batch, horizon, quantiles)
+    forecast = head(center, features)  # (rows, horizon, quantiles)
     if mean:
         dense = keras.layers.Dense(
             1, kernel_initializer="zeros", dtype="float32", name="mean_head"
         )
         average = center[..., None] + dense(features)
         forecast = ops.concatenate([forecast, average], axis=-1)
-    return WindowUnscaler(scaler.scaling, name="unscaler")(forecast, location, scale)
+    return forecast
 
 
 def embedding_width(size: int) -> int:
@@ -426,11 +500,11 @@ def embedding_width(size: int) -> int:
     return max(2, min(16, round(1.6 * size**0.5)))
 
 
-def _describe_series(
+def describe_series(
     inputs: dict[str, Tensor], static_cardinalities: Sequence[int]
 ) -> list[Tensor]:
     """What belongs to a series, each `(batch, width)`."""
-    parts = [_zero_missing(inputs["static"])] if "static" in inputs else []
+    parts = [zero_missing(inputs["static"])] if "static" in inputs else []
     for index, size in enumerate(static_cardinalities):
         embed = keras.layers.Embedding(
             size, embedding_width(size), name=f"static_{index}"
@@ -439,7 +513,7 @@ def _describe_series(
     return parts
 
 
-def _check_season(season_length: int, lookback: int) -> None:
+def check_season(season_length: int, lookback: int) -> None:
     check_integer("season_length", season_length, 1)
     if season_length > lookback:
         raise ValueError(
@@ -448,7 +522,7 @@ def _check_season(season_length: int, lookback: int) -> None:
         )
 
 
-def _check_direction(bidirectional: bool | str) -> None:
+def check_direction(bidirectional: bool | str) -> None:
     if bidirectional not in (False, "auto"):
         raise ValueError(
             "`bidirectional` must be 'auto' or False for forecasting, since the "
@@ -456,7 +530,7 @@ def _check_direction(bidirectional: bool | str) -> None:
         )
 
 
-def _log_noise(change: Tensor) -> Tensor:
+def log_noise(change: Tensor) -> Tensor:
     """How far seasons differ, and how jumpily: `(batch, lookback)` -> `(batch, 2)`.
 
     The width of the intervals depends on it, and a recurrence learns averages of
@@ -467,7 +541,7 @@ def _log_noise(change: Tensor) -> Tensor:
     return ops.log(1e-3 + ops.stack(sizes, axis=-1))
 
 
-def _zero_missing(values: Tensor) -> Tensor:
+def zero_missing(values: Tensor) -> Tensor:
     return ops.where(ops.isnan(values), ops.zeros_like(values), values)
 
 
@@ -481,7 +555,7 @@ def _seasonal_change(scaled: Tensor, observed: Tensor, season_length: int) -> Te
     return ops.pad(change, ((0, 0), (season_length, 0)))
 
 
-def _repeat_season(scaled: Tensor, season_length: int, horizon: int) -> Tensor:
+def tile_season(scaled: Tensor, season_length: int, horizon: int) -> Tensor:
     """Seasonal naive forecast: `(batch, lookback, ...)` -> `(batch, horizon, ...)`.
 
     A missing step counts as 0, the window's own level where the scaling has one.

@@ -263,7 +263,7 @@ def test_segments_before_the_window_are_missing_steps():
         ours.assign(value)
     inputs, _ = make_windows()
     target = np.pad(inputs["target"], ((0, 0), (1, 0)), constant_values=np.nan)
-    # `_log_noise` averages over the steps, one of which is new: it is not read here
+    # `log_noise` averages over the steps, one of which is new: it is not read here
     for model in (short, padded):
         kernel = np.asarray(model.get_layer("decoder").state.kernel).copy()
         kernel[-2:] = 0.0
