@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_seq.forecasting.builder import ForecastModel, build_forecaster
+from keras_seq.forecasting.stream_builder import build_stream_forecaster
 from keras_seq.training import ensemble
 from keras_seq.training.runtime import resolve_jit
 
@@ -33,11 +34,13 @@ def build_member(arguments: dict[str, Any], **more: Any) -> keras.Model:
 
     Args:
         arguments: Of `build_forecaster`; and `member`, its number from 1, if there are
-            several.
+            several. With `stateful` those of `build_stream_forecaster`.
         more: Of `build_forecaster` as well.
     """
     own = {**arguments, **more}
     number = own.pop("member", None)
+    if own.pop("stateful", False):
+        return build_stream_forecaster(**own)
     if number is None:
         return build_forecaster(**own)
     return ensemble.build_member(build_forecaster, number, own)

@@ -15,7 +15,10 @@ from keras_seq.forecasting.intervals import (
     scale_forecasts,
 )
 from keras_seq.forecasting.scores import finite_mean, naive_scale, repeat_season
+from keras_seq.forecasting.stream_builder import StreamModel
+from keras_seq.forecasting.streams import StreamStates, run_streams
 from keras_seq.forecasting.windows import Split, Windows, WindowSource
+from keras_seq.layers.scaling import WindowScaler
 from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.distribution import (
     check_divisible,
@@ -86,7 +89,7 @@ def train(
         if len(split.series):
             validation = validation_batches(source, split, round_up(512, count))
         model = build_member(builder_args, decay_steps=epochs * per_epoch)
-        learn_floor(model, source, split, seed)
+        model.scaler.floor.assign(find_floor(model.scaler, source, split, seed))
         result = fit_model(
             model,
             training_batches(source, split, size, per_epoch, seed),
@@ -149,7 +152,7 @@ def validate(
 
 def score_pinball(model: keras.Model, source: WindowSource, split: Split) -> float:
     """Mean pinball loss on the validation windows, in the scale of each, doubled."""
-    scaled = forecast_scaled(model, source, split.series, split.origins)
+    _, scaled = forecast_scaled(model, source, split.series, split.origins)
     levels = np.array(scaled.levels)
     error = scaled.actual[..., None] - scaled.values
     return 2 * float(np.nanmean(np.maximum(levels * error, (levels - 1) * error)))
@@ -169,7 +172,8 @@ def calibrate(model: keras.Model, source: WindowSource, split: Split) -> np.ndar
     head = model.get_layer("quantiles")
     begin = source.panel.lengths[split.series] - 2 * source.spec.horizon
     latest = split.origins >= begin
-    scaled = forecast_scaled(model, source, split.series[latest], split.origins[latest])
+    latest_ones = split.series[latest], split.origins[latest]
+    _, scaled = forecast_scaled(model, source, *latest_ones)
     error = (scaled.actual - scaled.median)[..., None]
     away = scaled.values - scaled.median[..., None]
     count = int(np.isfinite(error).sum())
@@ -192,9 +196,8 @@ def learn_calibration(
     """Where the values of the validation windows fell within their forecasts."""
     if not len(split.series):
         return Calibration(np.zeros((0, source.spec.horizon), np.float32))
-    return Calibration.learn(
-        forecast_scaled(model, source, split.series, split.origins)
-    )
+    _, scaled = forecast_scaled(model, source, split.series, split.origins)
+    return Calibration.learn(scaled)
 
 
 def verdict(validation: dict[str, float]) -> str:
@@ -254,27 +257,24 @@ def validation_batches(
     return Batches(-(-count // batch_size), get_batch)
 
 
-def learn_floor(
-    model: keras.Model, source: WindowSource, split: Split, seed: int
-) -> None:
-    """Sets the least scale to a tenth of the lowest usual one in the training rows.
+def find_floor(
+    scaler: WindowScaler, source: WindowSource, split: Split, seed: int
+) -> float:
+    """The least scale: a tenth of the lowest usual one in the training rows.
 
     A window that is all zero or constant has no scale of its own. The floor lies
     below the scale of 99 % of the windows that have one, so it takes nothing from a
     series of small numbers.
     """
     windows, _ = training_batches(source, split, 2048, 1, seed)[0]
-    scaler = model.scaler
+    scaler(windows["target"])  # it has a floor once it is built
     scaler.floor.assign(1e-30)
     if scaler.scaling == "log":
         values = np.abs(windows["target"])
     else:
         values = np.asarray(scaler(windows["target"])[3])
     positive = values[np.isfinite(values) & (values > 1e-20)]
-    if len(positive):
-        scaler.floor.assign(0.1 * np.quantile(positive, 0.01))
-    else:
-        scaler.floor.assign(1e-6)
+    return 0.1 * float(np.quantile(positive, 0.01)) if len(positive) else 1e-6
 
 
 def forecast(
@@ -282,6 +282,7 @@ def forecast(
     source: WindowSource,
     series: np.ndarray,
     origins: np.ndarray,
+    start: StreamStates | None = None,
     batch_size: int = 1024,
 ) -> np.ndarray:
     """Forecasts from the given origins, in the unit of the target column.
@@ -291,11 +292,14 @@ def forecast(
         source: Windows of the panel to forecast.
         series: int64, `(num_windows,)`.
         origins: int64, `(num_windows,)`.
+        start: Where streams stand, for a stateful model; None: at their first step.
         batch_size: Windows at a time.
 
     Returns:
         float64, `(num_windows, horizon, num_outputs)`, as the model's.
     """
+    if isinstance(model, StreamModel):
+        return run_streams(model, source, series, origins, start).values
     parts = []
     for start in range(0, len(series), batch_size):
         chosen = slice(start, start + batch_size)
@@ -306,8 +310,16 @@ def forecast(
 
 
 def forecast_scaled(
-    model: keras.Model, source: WindowSource, series: np.ndarray, origins: np.ndarray
-) -> ScaledForecasts:
-    """Forecasts in the scale of their windows; arguments as of `forecast`."""
+    model: keras.Model,
+    source: WindowSource,
+    series: np.ndarray,
+    origins: np.ndarray,
+    start: StreamStates | None = None,
+) -> tuple[np.ndarray, ScaledForecasts]:
+    """Forecasts, and the same in their own scale; arguments as of `forecast`."""
+    if isinstance(model, StreamModel):
+        values, *scales = run_streams(model, source, series, origins, start)
+        scaled = scale_forecasts(model, source, series, origins, values, scales)
+        return values, scaled
     values = forecast(model, source, series, origins)
-    return scale_forecasts(model, source, series, origins, values)
+    return values, scale_forecasts(model, source, series, origins, values)

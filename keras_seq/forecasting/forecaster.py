@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from typing import Any, Self
 
@@ -34,7 +35,6 @@ from keras_seq.forecasting.intervals import (
     Calibration,
     accumulate,
     draw_shares,
-    scale_forecasts,
 )
 from keras_seq.forecasting.lag_copy import find_lag_copy
 from keras_seq.forecasting.panel import Columns, Panel, cut_frame, make_panel
@@ -44,6 +44,8 @@ from keras_seq.forecasting.scores import (
     score_backtest,
     seasonal_naive,
 )
+from keras_seq.forecasting.stream_fitting import train_stream
+from keras_seq.forecasting.streams import StreamStates, read_states
 from keras_seq.forecasting.windows import (
     WindowSource,
     WindowSpec,
@@ -51,6 +53,7 @@ from keras_seq.forecasting.windows import (
     split_origins,
 )
 from keras_seq.layers.quantiles import check_quantiles
+from keras_seq.layers.recurrent import CELLS
 from keras_seq.layers.scaling import LOCATION_INVARIANT, SCALINGS
 from keras_seq.layers.segments import choose_segment
 from keras_seq.training.checkpoint import Checkpoint
@@ -93,6 +96,19 @@ _BUILDER_ARGS = (
     "jit",
     "seed",
 )
+# What a network that reads series as streams has no part for: left as it is here.
+_WINDOWED_ARGS: dict[str, Any] = {
+    "recurrent_dropout": 0.0,
+    "num_heads": "auto",
+    "conv_filters": None,
+    "conv_width": 3,
+    "auxiliary": None,
+    "auxiliary_weight": 0.1,
+    "decoder": "auto",
+    "segment_length": "auto",
+    "ensemble": 1,
+    "distribution": None,
+}
 
 
 class Forecaster(SequenceEstimator):
@@ -140,13 +156,24 @@ class Forecaster(SequenceEstimator):
             the lookback has 4 to 16 segments.
         auxiliary: `"next_step"` trains to predict each next value as well.
         auxiliary_weight: Of that loss beside the main one.
+        stateful: Whether series are read as streams, from the first step to the last
+            with the state carried on (truncated backpropagation through time), and
+            forecast from every step: for long memories, and for `stream`, which then
+            needs no window. Each step is scaled by what came before it; `lookback` is
+            how many last values the forecast sees beside the state, and about how long
+            the running scale remembers. Windows, segments, convolution, ensembles,
+            `recurrent_dropout` and `auxiliary` (every step is forecast anyway) do not
+            go with it.
+        chunk_length: Steps that gradients reach back in training, if `stateful`;
+            `"auto"`: 100, or those of the longest series.
         learning_rate: Of Adam, at the start of its cosine decay.
         global_clipnorm: Limit of the gradient's norm; `"auto"` is 1.0 if no other
             clip is given. The three exclude each other.
         clipnorm: Limit of the norm of each variable's gradient.
         clipvalue: Limit of each element of the gradient.
         max_steps: Upper limit of training steps; `"auto"` is 1,000.
-        batch_size: Windows per step; `"auto"` by their number, 32 to 256.
+        batch_size: Windows per step; `"auto"` by their number, 32 to 256. If `stateful`
+            lanes, series that are read side by side; `"auto"`: 8 to 64.
         patience: Checks of 50 steps without improvement on validation before
             training stops.
         refit_full: Whether to train again on everything, for as many steps as
@@ -217,6 +244,8 @@ class Forecaster(SequenceEstimator):
         segment_length: int | str = "auto",
         auxiliary: str | None = None,
         auxiliary_weight: float = 0.1,
+        stateful: bool = False,
+        chunk_length: int | str = "auto",
         learning_rate: float = 4e-3,
         global_clipnorm: float | str | None = "auto",
         clipnorm: float | None = None,
@@ -261,6 +290,8 @@ class Forecaster(SequenceEstimator):
         self.segment_length = segment_length
         self.auxiliary = auxiliary
         self.auxiliary_weight = auxiliary_weight
+        self.stateful = stateful
+        self.chunk_length = chunk_length
         self.learning_rate = learning_rate
         self.global_clipnorm = global_clipnorm
         self.clipnorm = clipnorm
@@ -331,13 +362,18 @@ class Forecaster(SequenceEstimator):
         held_out = split_origins(panel.lengths, self._spec, validation=True)
         limit = 1000 if self.max_steps == "auto" else self.max_steps
         limit = check_integer("max_steps", limit, 1)
-        lookbacks = [own["lookback"] for own in self._member_args()]
+        lookbacks = [
+            own.get("lookback", self.lookback_) for own in self._member_args()
+        ]
         made = {
             steps: WindowSource(panel, replace(self._spec, lookback=steps))
             for steps in set(lookbacks)
         }
         sources = [made[steps] for steps in lookbacks]
         source, count = sources[0], len(sources)
+        train_network: Any = partial(fitting.train, distribution=self.distribution)
+        if self.stateful:
+            train_network = partial(train_stream, chunk_length=self.chunk_length)
 
         def train(
             steps: list[int], title: str, validation: bool
@@ -345,13 +381,12 @@ class Forecaster(SequenceEstimator):
             trained = []
             for number, own in enumerate(sources, start=1):
                 which = f" member {number} of {count}" if count > 1 else ""
-                member = fitting.train(
+                member = train_network(
                     self._member_args()[number - 1],
                     own,
                     split_origins(panel.lengths, own.spec, validation),
                     steps=steps[number - 1],
                     batch_size=self.batch_size,
-                    distribution=self.distribution,
                     patience=self.patience,
                     seed=member_seed(self.seed, number),
                     callbacks=callbacks,
@@ -403,6 +438,12 @@ class Forecaster(SequenceEstimator):
             self._warn_of_few_errors()
         self._tail = panel.tail(max(self.lookback_, self.season_length_))
         self.model_ = model
+        self._stream = None
+        if self.stateful:  # `predict` reads the last step of each series again
+            self._stream = replace(
+                read_states(model, source, panel.lengths - 1),
+                after=self._tail.lengths - 1,
+            )
         return self
 
     @property
@@ -427,6 +468,7 @@ class Forecaster(SequenceEstimator):
             )
         self.freq_ = panel.grid.freq
         self.season_length_ = self._resolve_season(panel)
+        self._check_stateful()
         self.scaling_ = "standard" if self.scaling == "auto" else self.scaling
         lookbacks = self._resolve_lookbacks(panel)
         self.lookback_ = lookbacks[0]
@@ -444,6 +486,9 @@ class Forecaster(SequenceEstimator):
             "scaling": self.scaling_,
             "num_future": calendar.shape[1] + widths["num_future"],
         }
+        if self.stateful:
+            self._builder_args = self._stream_args(shared, calendar.shape[1])
+            return
         members = [{**shared, **self._resolve_network(steps)} for steps in lookbacks]
         if len(members) == 1:
             self._builder_args = members[0]
@@ -491,6 +536,32 @@ class Forecaster(SequenceEstimator):
             "segment_length": segment or "auto",
         }
 
+    def _check_stateful(self) -> None:
+        """Whether the arguments go together with `stateful`."""
+        check_choice("stateful", self.stateful, (True, False))
+        if self.chunk_length != "auto":
+            check_integer("chunk_length", self.chunk_length, 1)
+        if not self.stateful:
+            return
+        check_choice("cell", self.cell, CELLS)  # a transformer has no state
+        for name, usual in _WINDOWED_ARGS.items():
+            if getattr(self, name) != usual:
+                raise ValueError(
+                    f"`{name}` does not go with stateful=True: leave it at {usual!r}. "
+                    f"Received: {name}={getattr(self, name)!r}"
+                )
+
+    def _stream_args(self, shared: dict[str, Any], num_calendar: int) -> dict[str, Any]:
+        """Arguments of `build_stream_forecaster`."""
+        season = self.season_length_ if self.season_length_ <= self.lookback_ else 1
+        return {
+            "stateful": True,
+            "context": self.lookback_,
+            "season_length": season,
+            "num_calendar": num_calendar,
+            **{k: v for k, v in shared.items() if k not in _WINDOWED_ARGS},
+        }
+
     def _member_args(self) -> list[dict[str, Any]]:
         """Arguments of `build_member` for each network."""
         return self._builder_args.get("members", [self._builder_args])
@@ -504,6 +575,8 @@ class Forecaster(SequenceEstimator):
         if "members" in arguments:
             members = [build_member(own) for own in arguments["members"]]
             return combine(members, arguments["jit"])
+        if arguments.get("stateful"):
+            return build_member(arguments)
         # Files from before there were segments do not name a decoder.
         return build_member({"decoder": "direct", **arguments})
 
@@ -566,11 +639,13 @@ class Forecaster(SequenceEstimator):
             shown = tuple(sorted({*shown, *bounds}))
         points: list[np.ndarray] = []
         parts: list[np.ndarray] = []
+        # The end of the training data goes on from what was read before it.
+        start_at = self._stream if panel.ids is self._tail.ids else None
         seen = panel
         for start in range(0, horizon, self.horizon):
             if start:
                 seen = seen.extended(points[-1])
-            point, part = self._forecast_once(seen, shown)
+            point, part = self._forecast_once(seen, shown, start_at)
             points.append(point)
             parts.append(part)
         point = np.concatenate(points, axis=1)[:, :horizon]
@@ -582,16 +657,20 @@ class Forecaster(SequenceEstimator):
         return frame.drop(columns=extra)
 
     def _forecast_once(
-        self, panel: Panel, quantiles: tuple[float, ...]
+        self,
+        panel: Panel,
+        quantiles: tuple[float, ...],
+        start: StreamStates | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The point forecast, `(num_series, horizon)`, and quantiles on a last axis."""
         source = WindowSource(panel, self._spec)
         series = np.arange(len(panel.ids))
-        values = fitting.forecast(self.model_, source, series, panel.lengths)
-        point = values[..., self.model_.point_index]
+        asked = self.model_, source, series, panel.lengths, start
         if not (self.conformal and self._calibration.usable):
-            return point, values[..., : len(quantiles)]
-        scaled = scale_forecasts(self.model_, source, series, panel.lengths, values)
+            values = fitting.forecast(*asked)
+            return values[..., self.model_.point_index], values[..., : len(quantiles)]
+        values, scaled = fitting.forecast_scaled(*asked)
+        point = values[..., self.model_.point_index]
         calibrated = self._calibration.quantiles(scaled, np.array(quantiles))
         return point, scaled.unscale(calibrated)
 
@@ -638,7 +717,10 @@ class Forecaster(SequenceEstimator):
         panel = self._look_ahead(panel, future, horizon)
         source = WindowSource(panel, self._spec)
         series = np.arange(len(panel.ids))
-        scaled = fitting.forecast_scaled(self.model_, source, series, panel.lengths)
+        start = self._stream if history is None else None
+        _, scaled = fitting.forecast_scaled(
+            self.model_, source, series, panel.lengths, start
+        )
         shares = draw_shares(
             self._calibration.correlation(), num_paths, panel.ids, seed
         )
@@ -895,6 +977,8 @@ class Forecaster(SequenceEstimator):
         history = self.history_.to_dict(orient="list")
         tail, arrays = self._tail.get_state()
         arrays = {**arrays, "calibration": self._calibration.deviations}
+        if self._stream is not None:
+            arrays |= self._stream.get_state()
         state = {"learned": learned, "history": history, "tail": tail}
         if self._encoder:
             state["covariates"] = self._encoder.get_state()
@@ -910,6 +994,7 @@ class Forecaster(SequenceEstimator):
             self._encoder = CovariateEncoder.from_state(state["covariates"])
         none = np.zeros((0, self.horizon), np.float32)  # saved before there was any
         self._calibration = Calibration(arrays.get("calibration", none))
+        self._stream = StreamStates.from_state(arrays) if self.stateful else None
         self._settle()
 
     def _settle(self) -> None:

@@ -101,6 +101,7 @@ def scale_forecasts(
     series: np.ndarray,
     origins: np.ndarray,
     values: np.ndarray,
+    scales: Sequence[np.ndarray] | None = None,
     batch_size: int = 1024,
 ) -> ScaledForecasts:
     """Brings forecasts to the scale of their windows, and what came beside them.
@@ -111,6 +112,8 @@ def scale_forecasts(
         series: int64, `(num_windows,)`.
         origins: int64, `(num_windows,)`.
         values: float64, `(num_windows, horizon, num_outputs)`, of `fitting.forecast`.
+        scales: Location, scale and shift of each, `(num_windows, 1)`; None: those of
+            the windows.
         batch_size: Windows at a time.
     """
     scaler = model.scaler
@@ -118,9 +121,14 @@ def scale_forecasts(
     for start in range(0, len(series), batch_size):
         chosen = slice(start, start + batch_size)
         windows = source.gather(series[chosen], origins[chosen])
-        _, _, location, scale = scaler(windows.past)
-        actual = scaler.transform(windows.target, location, scale)
-        parts.append((actual, location, scale, windows.shift[:, None]))
+        target, shift = windows.target, windows.shift[:, None]
+        if scales is None:
+            _, _, location, scale = scaler(windows.past)
+        else:
+            target = target + (shift - scales[2][chosen])
+            location, scale, shift = (x[chosen] for x in scales)
+        actual = scaler.transform(target, location, scale)
+        parts.append((actual, location, scale, shift))
     actual, location, scale, shift = (
         np.concatenate([np.asarray(x, np.float64) for x in column])
         for column in zip(*parts, strict=True)

@@ -1,9 +1,11 @@
 """build_stream_forecaster: the network that forecasts at every step of a stream."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_seq.errors import (
@@ -28,6 +30,7 @@ from keras_seq.layers.stream import (
     StreamScaler,
     gather_steps,
 )
+from keras_seq.training.autodiff import compiled_call
 from keras_seq.training.distribution import check_ignored
 from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
 from keras_seq.training.runtime import dtype_policy, resolve_jit, seeded
@@ -54,8 +57,13 @@ class StreamModel(ForecastModel):
     @property
     def point_index(self) -> int:
         count = len(self.quantiles)
-        outputs = self.output_shape["forecast"][-1]
+        outputs = self.output["forecast"].shape[-1]
         return count if outputs > count else self.quantiles.index(0.5)
+
+    @functools.cached_property
+    def run(self) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
+        """Inputs to outputs, without Keras's overhead and with any number of steps."""
+        return compiled_call(self)
 
     @property
     def state_widths(self) -> dict[str, int]:
@@ -369,7 +377,7 @@ class TakeSteps(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class PerPosition(keras.layers.Layer):
-    """Rows back to positions: `(batch * positions, ...)` -> `(batch, positions, ...)`."""
+    """Rows `(batch * positions, ...)` back to `(batch, positions, ...)`."""
 
     def compute_output_spec(self, rows: Any, at: Any) -> Any:
         return keras.KerasTensor((*at.shape, *rows.shape[1:]), dtype=rows.dtype)

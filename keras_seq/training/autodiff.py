@@ -1,4 +1,4 @@
-"""The two things that differ between backends: differentiating, and compiling."""
+"""What differs between backends: differentiating, compiling, and calling a model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +28,32 @@ def compiled(function: Callable) -> Callable:
     import tensorflow as tf
 
     return tf.function(function, autograph=False)
+
+
+def compiled_call(model: keras.Model) -> Callable[[Any], Any]:
+    """The model's answer to nested arrays as nested arrays, with little around it.
+
+    Traced once for each shape: Keras's own `predict_on_batch` lets TensorFlow forget
+    shapes after the second, and takes milliseconds a call. Weights may change between
+    calls; what a call would change of them is not kept.
+    """
+    if keras.backend.backend() != "jax":
+        run = compiled(lambda inputs: model(inputs, training=False))
+        return lambda inputs: as_numpy(run(inputs))
+    import jax
+
+    stateless = jax.jit(
+        lambda trainable, others, inputs: model.stateless_call(
+            trainable, others, inputs, training=False
+        )[0]
+    )
+
+    def call(inputs: Any) -> Any:
+        trainable = [v.value for v in model.trainable_variables]
+        others = [v.value for v in model.non_trainable_variables]
+        return as_numpy(stateless(trainable, others, inputs))
+
+    return call
 
 
 def value_and_gradients(

@@ -1,0 +1,211 @@
+"""Training on streams: lanes of chunks, with the loss of a forecast at every step."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from keras_seq.errors import check_integer
+from keras_seq.forecasting.ensemble import build_member
+from keras_seq.forecasting.fitting import (
+    STEPS_PER_EPOCH,
+    find_floor,
+    hide_categories,
+)
+from keras_seq.forecasting.streams import first_values, gather_chunk
+from keras_seq.forecasting.windows import Split, WindowSource
+from keras_seq.layers.scaling import WindowScaler
+from keras_seq.layers.state import copy_weights
+from keras_seq.training.checkpoint import Checkpoint
+from keras_seq.training.fit import Batches, fit_model
+from keras_seq.training.lanes import Chunk, Lanes
+from keras_seq.training.runtime import derive_seed
+
+LONGEST_CHUNK = 100
+# What validation reads before its first origin of a series, in chunks and in contexts.
+WARM_CHUNKS, WARM_CONTEXTS = 8, 4
+
+
+def train_stream(
+    builder_args: dict[str, Any],
+    source: WindowSource,
+    split: Split,
+    *,
+    steps: int,
+    batch_size: int | str,
+    chunk_length: int | str,
+    patience: int,
+    seed: int,
+    callbacks: Sequence[keras.callbacks.Callback] | None,
+    verbose: int | str,
+    title: str,
+    checkpoint: Checkpoint | None = None,
+) -> tuple[keras.Model, pd.DataFrame]:
+    """Builds a network and trains it on series as streams.
+
+    Args:
+        builder_args: Of `build_member`.
+        source: Of the panel.
+        split: How far each series trains; where it holds validation windows, training
+            may stop early and the best weights are kept.
+        steps: Upper limit, rounded up to whole epochs of 50.
+        batch_size: Lanes, or `"auto"`.
+        chunk_length: Steps of a chunk, or `"auto"`.
+        patience: Epochs without improvement before training stops.
+        seed: Of weights, lanes and dropout.
+        callbacks: More Keras callbacks.
+        verbose: 0 is silent.
+        title: Stands before the progress.
+        checkpoint: As in `fit_model`.
+
+    Returns:
+        The model that takes and returns its states; and its history, as of
+        `fitting.train`.
+    """
+    per_epoch = min(STEPS_PER_EPOCH, steps)
+    epochs = -(-steps // per_epoch)
+    if chunk_length == "auto":
+        chunk_length = min(LONGEST_CHUNK, int(split.end.max()))
+    size = check_integer("chunk_length", chunk_length, 1)
+    if batch_size == "auto":
+        batch_size = choose_lanes(split.end, size)
+    count = check_integer("batch_size", batch_size, 1)
+    model = build_member(
+        builder_args,
+        decay_steps=epochs * per_epoch,
+        batch_size=count,
+        chunk_length=size,
+    )
+    windows = WindowScaler(model.scaler.scaling)
+    model.scaler.floor.assign(find_floor(windows, source, split, seed))
+    shift = first_values(source)
+    validation = None
+    if len(split.series):
+        validation = validation_chunks(
+            source, split, shift, count, size, model.scaler.context
+        )
+    result = fit_model(
+        model,
+        training_chunks(source, split, shift, count, size, per_epoch, seed),
+        epochs=epochs,
+        seed=seed,
+        validation=validation,
+        monitor="val_pinball",
+        patience=patience,
+        callbacks=callbacks,
+        verbose=verbose,
+        title=title,
+        checkpoint=checkpoint,
+    )
+    history = result.history
+    history.insert(0, "step", history.pop("epoch") * per_epoch)
+    free = build_member(builder_args)
+    copy_weights(model, free)
+    return free, history
+
+
+def choose_lanes(end: np.ndarray, chunk_length: int) -> int:
+    """A quarter of the chunks there are, from 8 to 64, a power of two."""
+    chunks = int((-(-end // chunk_length)).sum())
+    return min(64, max(8, 1 << ((chunks // 4) | 1).bit_length() - 1))
+
+
+def training_chunks(
+    source: WindowSource,
+    split: Split,
+    shift: np.ndarray,
+    count: int,
+    chunk_length: int,
+    steps_per_epoch: int,
+    seed: int,
+) -> Batches:
+    """Chunk after chunk, pass after pass; epochs are only where training is looked at.
+
+    Args:
+        source: Of the panel.
+        split: How far each series trains.
+        shift: float64, `(num_series,)`, subtracted.
+        count: Number of lanes.
+        chunk_length: Steps of a chunk.
+        steps_per_epoch: Batches of an epoch.
+        seed: Of order and beginnings.
+    """
+    lanes = Lanes(split.end, count, chunk_length, seed)
+
+    def get_batch(epoch: int, step: int) -> tuple[Any, ...]:
+        chunk = lanes[epoch * steps_per_epoch + step]
+        inputs, target = gather_chunk(source, chunk, chunk_length, split.end, shift)
+        random = np.random.default_rng(derive_seed(seed, epoch, step, "streams"))
+        hide_categories(inputs, random)
+        return {**inputs, "reset": chunk.reset}, target
+
+    return Batches(steps_per_epoch, get_batch, endless=True)
+
+
+def validation_chunks(
+    source: WindowSource,
+    split: Split,
+    shift: np.ndarray,
+    count: int,
+    chunk_length: int,
+    context: int,
+) -> Batches:
+    """The validation origins, each series read up to them by an own lane.
+
+    Of what comes before the first origin of a long series only the last chunks are
+    read. Origins that lie far apart are reached from starts of their own.
+
+    Args:
+        source: Of the panel.
+        split: Its origins.
+        shift: float64, `(num_series,)`, subtracted.
+        count: Number of lanes.
+        chunk_length: Steps of a chunk.
+        context: Last values that the network sees at once.
+    """
+    warm = max(WARM_CHUNKS * chunk_length, WARM_CONTEXTS * context)
+    order = np.lexsort((split.origins, split.series))
+    series, origins = split.series[order], split.origins[order]
+    # A lane ends where the series does, and where the next origin is farther away than
+    # a warm start is long.
+    apart = (np.diff(series) > 0) | (np.diff(origins) > warm)
+    low = np.flatnonzero(np.concatenate([[True], apart]))
+    high = np.append(low[1:], len(series)) - 1
+    owner, first_origin, stop = series[low], origins[low], origins[high]
+    start = np.maximum(first_origin - warm, 0)
+    by_length = np.argsort(start - stop, kind="stable")
+    asked = np.zeros(len(source.panel.values), bool)
+    asked[source.panel.offsets[series] + origins - 1] = True
+    plan: list[tuple[np.ndarray, int]] = []
+    for begin in range(0, len(by_length), count):
+        group = by_length[begin : begin + count]
+        longest = int((stop - start)[group].max())
+        plan += [(group, done) for done in range(0, longest, chunk_length)]
+
+    def get_batch(_: int, step: int) -> tuple[Any, ...]:
+        group, done = plan[step]
+        spare = count - len(group)
+        first = start[group] + done
+        length = np.clip(stop[group] - first, 0, chunk_length)
+        chunk = Chunk(
+            np.pad(owner[group], (0, spare)),
+            np.pad(np.where(length > 0, first, 0), (0, spare)),
+            np.pad(length, (0, spare)).astype(np.int32),
+            np.full(count, done == 0),
+        )
+        inputs, target = gather_chunk(
+            source, chunk, chunk_length, source.panel.lengths, shift
+        )
+        place = chunk.first[:, None] + np.arange(chunk_length)
+        inside = np.arange(chunk_length) < chunk.length[:, None]
+        inside &= place + 1 >= np.pad(first_origin[group], (0, spare))[:, None]
+        flat = source.panel.offsets[chunk.sequence][:, None] + np.where(
+            inside, place, 0
+        )
+        wanted = inside & asked[flat]
+        target = np.where(wanted[..., None], target, np.float32(np.nan))
+        return {**inputs, "reset": chunk.reset}, target
+
+    return Batches(len(plan), get_batch)
