@@ -79,8 +79,9 @@ def calendar_features(stamps: pd.Index, freq: str | int) -> np.ndarray:
         float32, `(len(stamps), num_features)`; no feature for yearly and integer
         stamps.
     """
-    wall = stamps.tz_localize(None) if getattr(stamps, "tz", None) else stamps
-    return calendar(wall.to_numpy(), freq)
+    if isinstance(stamps, pd.DatetimeIndex):
+        stamps = stamps.tz_localize(None)  # the local time, if there is a zone
+    return calendar(stamps.to_numpy(), freq)
 
 
 @dataclass(frozen=True)

@@ -301,8 +301,8 @@ def forecast(
     if isinstance(model, StreamModel):
         return run_streams(model, source, series, origins, start).values
     parts = []
-    for start in range(0, len(series), batch_size):
-        chosen = slice(start, start + batch_size)
+    for first in range(0, len(series), batch_size):
+        chosen = slice(first, first + batch_size)
         windows = source.gather(series[chosen], origins[chosen])
         raw = np.asarray(model.predict_on_batch(model_inputs(windows)))
         parts.append(raw.astype(np.float64) + windows.shift[:, None, None])

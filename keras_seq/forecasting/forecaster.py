@@ -362,9 +362,7 @@ class Forecaster(SequenceEstimator):
         held_out = split_origins(panel.lengths, self._spec, validation=True)
         limit = 1000 if self.max_steps == "auto" else self.max_steps
         limit = check_integer("max_steps", limit, 1)
-        lookbacks = [
-            own.get("lookback", self.lookback_) for own in self._member_args()
-        ]
+        lookbacks = [own.get("lookback", self.lookback_) for own in self._member_args()]
         made = {
             steps: WindowSource(panel, replace(self._spec, lookback=steps))
             for steps in set(lookbacks)

@@ -236,8 +236,10 @@ def build_stream_forecaster(
         if num_static:
             inputs["static"] = keras.Input((num_static,), name="static")
         if static_cardinalities:
-            width = (len(static_cardinalities),)
-            inputs["static_ids"] = keras.Input(width, dtype="int32", name="static_ids")
+            several = (len(static_cardinalities),)
+            inputs["static_ids"] = keras.Input(
+                several, dtype="int32", name="static_ids"
+            )
         if batch_size is None:
             inputs["at"] = keras.Input((None,), dtype="int32", name="at")
             for name, size in widths.items():

@@ -96,7 +96,7 @@ class Clock:
     def __init__(self, freq: str | int, start: Any, tz: str | None = None):
         self.freq = freq
         self.tz = tz
-        self.start = int(start) if isinstance(freq, int) else np.datetime64(start)
+        self.start: Any = int(start) if isinstance(freq, int) else np.datetime64(start)
         self._rule = None if isinstance(freq, int) else parse_rule(freq)
 
     @property
