@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
 from keras_seq.forecasting.covariates import Covariates, Levels, ranges

@@ -8,26 +8,14 @@ import pytest
 from keras_seq import ArtifactError, build_text_classifier
 from keras_seq.numpy_runtime.text_network import DEFAULTS, IRRELEVANT, TextNetwork
 from keras_seq.text.ensemble import average, build_member
+from tests.numpy_runtime.networks import randomize, weights_of
 
 LENGTHS = np.array([9, 0, 4, 1, 7, 9], "int32")
 BASE = {"num_classes": 3, "max_tokens": 20, "embedding_dim": 5, "units": 4}
 
 
-def randomize(model, seed=0):
-    """Sets every weight away from its start, which would hide mistakes."""
-    random = np.random.default_rng(seed)
-    for weight in model.weights:
-        name = weight.path.rpartition("/")[2]
-        value = random.normal(scale=0.5, size=weight.shape)
-        if name in ("moving_variance", "shares", "floor", "spread"):
-            value = random.uniform(0.2, 2.0, size=weight.shape)
-        if not name.startswith("state_"):
-            weight.assign(value)
-
-
 def to_numpy(model, arguments):
-    weights = {w.path: np.asarray(w) for w in model.weights}
-    return TextNetwork(arguments, weights)
+    return TextNetwork(arguments, weights_of(model))
 
 
 def make_inputs(time=9, count=6):
