@@ -180,7 +180,7 @@ class WindowNetwork:
         if self.has_future:
             self.effect = Dense(weights.inside("future_linear"))
             self.future = Dense(weights.inside("future_decoder"))
-        self.head = _QuantileHead(weights.inside("quantiles"), self.quantiles)
+        self.head = QuantileHead(weights.inside("quantiles"), self.quantiles)
         self.mean = Dense(weights.inside("mean_head")) if mean else None
 
     def __call__(self, inputs: Inputs) -> Array:
@@ -275,7 +275,7 @@ class _SegmentDecoder:
         return decoded.reshape(shape)[:, : self.horizon]
 
 
-class _QuantileHead:
+class QuantileHead:
     """Positive steps up and down from the quantile nearest the median."""
 
     def __init__(self, weights: WeightTable, quantiles: tuple[float, ...]):
