@@ -47,11 +47,10 @@ def keras_forward(model: Any) -> Callable[[dict[str, Array]], Array]:
     """
     import keras
 
+    if keras.backend.backend() == "tensorflow":
+        return _traced_once(model)
     from keras_seq.training.autodiff import compiled
 
-    if keras.backend.backend() != "jax":
-        run = compiled(lambda batch: model(batch, training=False))
-        return lambda inputs: in_batches(lambda batch: np.asarray(run(batch)), inputs)
     # What JAX compiles would keep the weights that it was traced with.
     pure = compiled(
         lambda trained, others, batch: model.stateless_call(
@@ -65,3 +64,33 @@ def keras_forward(model: Any) -> Callable[[dict[str, Array]], Array]:
         return np.asarray(pure(trained, others, batch))
 
     return lambda inputs: in_batches(answer, inputs)
+
+
+def _traced_once(model: Any) -> Callable[[dict[str, Array]], Array]:
+    """Of TensorFlow, which needs no shapes: any number of rows is one trace."""
+    import tensorflow as tf
+
+    shapes = {
+        name: tf.TensorSpec([None, *given.shape[1:]], given.dtype)
+        for name, given in model.input.items()
+    }
+    run = tf.function(
+        lambda inputs: model(inputs, training=False),
+        input_signature=[shapes],
+        autograph=False,
+    )
+
+    def answer(inputs: dict[str, Array]) -> Array:
+        count = len(next(iter(inputs.values())))
+        parts = [
+            run(
+                {
+                    name: array[start : start + MOST_ROWS]
+                    for name, array in inputs.items()
+                }
+            )
+            for start in range(0, count, MOST_ROWS)
+        ]
+        return np.concatenate([part.numpy() for part in parts])
+
+    return answer

@@ -160,9 +160,15 @@ def _finish(forecaster: Any, calibrated: bool) -> Finish:
     from keras_seq.forecasting.intervals import ScaledForecasts
     from keras_seq.training.autodiff import compiled
 
-    scaler, calibration = model.scaler, forecaster._calibration
-    log, shares = scaler.scaling == "log", np.array(levels)
+    scaler, log = model.scaler, model.scaler.scaling == "log"
     measure = compiled(lambda past: scaler.location_and_scale(past))
+    shares = np.array(levels)
+    # Of a median of 0 and widths of 1 the calibrated quantiles are the factors.
+    unit = np.sign(shares - 0.5) * np.ones((1, forecaster.horizon, 1))
+    none = np.zeros((1, 1))
+    factors = forecaster._calibration.quantiles(
+        ScaledForecasts(unit, levels, none, none, none, none, log), shares
+    )
 
     def finish(past: Array, shift: Array, raw: Array) -> Array:
         size = 1 << (len(past) - 1).bit_length()  # few shapes to compile
@@ -175,11 +181,12 @@ def _finish(forecaster: Any, calibrated: bool) -> Finish:
             scaled = np.log(np.maximum(moved, 1e-38)) - location[..., None]
         else:
             scaled = (moved - location[..., None]) / scale[..., None]
-        actual = np.full(moved.shape[:2], np.nan)
         told = ScaledForecasts(
-            scaled, levels, actual, location, scale, shift[:, None], log
+            scaled, levels, none, location, scale, shift[:, None], log
         )
-        quantiles = told.unscale(calibration.quantiles(told, shares))
+        above, below = told.width(True)[..., None], told.width(False)[..., None]
+        away = factors * np.where(shares > 0.5, above, below)
+        quantiles = told.unscale(told.median[..., None] + away)
         return np.concatenate([raw[..., point : point + 1], quantiles], axis=-1)
 
     return finish

@@ -51,9 +51,11 @@ def settle(
     """
     if rows.positions is not None:
         return rows
-    following = last[known] + 1
-    here = [reached] * (reached is not None) + [following.max()] * bool(len(following))
-    positions = np.where(known, last + 1, max(here, default=start))
+    latest = start if reached is None else reached
+    if known.any():
+        following = int(last[known].max()) + 1
+        latest = following if reached is None else max(reached, following)
+    positions = np.where(known, last + 1, latest)
     return rows._replace(positions=positions[rows.codes])
 
 

@@ -13,7 +13,7 @@ from keras_seq.streaming.windowed import window_shift
 
 SMALL = {
     "horizon": 3,
-    "max_steps": 20,
+    "max_steps": 2,
     "units": 6,
     "season_length": 4,
     "lookback": 10,
@@ -58,7 +58,7 @@ def daily():
 
 @pytest.fixture(scope="module")
 def whole_numbers():
-    return fit(make_frame(freq=2), freq=2, scaling="mean_abs", quantiles=(0.2, 0.5))
+    return fit(make_frame(freq=2), freq=2, scaling="log", quantiles=(0.2, 0.5))
 
 
 @pytest.fixture(scope="module")
@@ -173,31 +173,32 @@ def test_the_shift_is_that_of_predict(daily):
         assert len(np.unique(expected == 0)) == 2
 
 
-@pytest.mark.parametrize("scaling", ["standard", "log"])
-def test_conformal_intervals(scaling):
-    frame = make_frame(6, 60)
-    forecaster = fit(frame, freq="D", conformal=True, scaling=scaling, max_steps=5)
+@pytest.mark.parametrize("name", ["daily", "whole_numbers"])
+def test_conformal_intervals(request, name):
+    plain = request.getfixturevalue(name)
+    freq = {"daily": "D", "whole_numbers": 2}[name]
+    forecaster = copy(plain).set_params(conformal=True)
     assert forecaster._calibration.usable
+    history = make_frame(3, 15, freq, seed=9)
+    answer = open_session(forecaster, engine="auto").step(history)
+    check_equal(answer.to_frame(), forecaster.predict(history))
+    other = open_session(plain, engine="auto").step(history)
+    assert np.abs(other.values - answer.values).max() > 0.01
+
+
+@pytest.mark.slow
+def test_an_ensemble_of_lookbacks():
+    forecaster = fit(make_frame(), freq="D", lookback="auto", ensemble=[4, 9])
     history = make_frame(3, 15, seed=9)
     for engine in ENGINES:
         answer = open_session(forecaster, engine=engine).step(history)
         check_equal(answer.to_frame(), forecaster.predict(history))
-    plain = copy(forecaster).set_params(conformal=False)
-    other = open_session(plain, engine="keras").step(history)
-    assert np.abs(other.values - answer.values).max() > 0.01
 
 
-def test_an_ensemble_of_lookbacks():
-    forecaster = fit(make_frame(), freq="D", lookback="auto", ensemble=[4, 9])
-    history = make_frame(3, 15, seed=9)
-    answer = open_session(forecaster, engine="auto").step(history)
-    check_equal(answer.to_frame(), forecaster.predict(history))
-
-
-def test_one_series_without_names():
+def test_one_series_without_names(daily):
     frame = make_frame(1).drop(columns="shop")
-    forecaster = fit(frame, freq="D", id_col=None, max_steps=5)
-    session = open_session(forecaster, engine="keras")
+    forecaster = copy(daily).set_params(id_col=None)
+    session = open_session(forecaster, engine="auto")
     for value in frame["sold"]:
         answer = session.step(value)
     assert answer.keys == ["series"]
@@ -206,10 +207,8 @@ def test_one_series_without_names():
     check_equal(answer.to_frame(), forecaster.predict(moved))
 
 
-def test_covariates_are_refused_by_name():
-    frame = make_frame().assign(price=1.0)
-    frame["price"] = np.arange(len(frame)) % 7
-    forecaster = fit(frame, freq="D", future_covariates=["price"], max_steps=2)
+def test_covariates_are_refused_by_name(daily):
+    forecaster = copy(daily).set_params(future_covariates=["price"])
     with pytest.raises(ValueError, match=r"covariates.*future_covariates=\['price'\]"):
         open_session(forecaster)
 
