@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
 from keras_seq.forecasting.covariates import Covariates, Levels, ranges
@@ -65,7 +64,7 @@ def default_season_length(freq: str | int) -> int:
     return season // offset.n if season % offset.n == 0 else 1
 
 
-def calendar_features(stamps: pd.Index, freq: str | int) -> np.ndarray:
+def calendar_features(stamps: Any, freq: str | int) -> np.ndarray:
     """Positions in the day, week and year as points on circles.
 
     Each position gives a sine and cosine of the first two harmonics; only those that
@@ -79,8 +78,9 @@ def calendar_features(stamps: pd.Index, freq: str | int) -> np.ndarray:
         float32, `(len(stamps), num_features)`; no feature for yearly and integer
         stamps.
     """
-    wall = stamps.tz_localize(None) if getattr(stamps, "tz", None) else stamps
-    return calendar(wall.to_numpy(), freq)
+    if getattr(stamps, "tz", None):
+        stamps = stamps.tz_localize(None)
+    return calendar(np.asarray(stamps), freq)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ import keras
 from keras import ops
 
 from keras_seq.errors import check_choice
+from keras_seq.numpy_runtime.scaling import LOCATION_INVARIANT, SCALINGS
 
 Tensor = Any
 
-SCALINGS = ("mean_abs", "standard", "log", "none")
-# Adding a constant to such a window moves the forecast by that constant.
-LOCATION_INVARIANT = ("standard",)
+__all__ = ["LOCATION_INVARIANT", "SCALINGS", "WindowScaler", "WindowUnscaler"]
 
 
 @keras.saving.register_keras_serializable("keras_seq")

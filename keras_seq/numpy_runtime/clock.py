@@ -6,13 +6,14 @@ of pandas, and time zones, are left to pandas, which must then be installed.
 """
 
 import re
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_SPANS = {
+_SPANS: dict[str, Any] = {
     "ns": np.timedelta64(1, "ns"),
     "us": np.timedelta64(1, "us"),
     "ms": np.timedelta64(1, "ms"),
@@ -26,7 +27,8 @@ _MONTHS = {"M": 1, "Q": 3, "Y": 12}
 _WITHIN_DAY = ("ns", "us", "ms", "s", "min", "h")
 
 
-class Rule(NamedTuple):
+@dataclass(frozen=True)
+class Rule:
     """A frequency's parts: `"2QE-DEC"` is 2 times `"QE"`."""
 
     count: int
@@ -94,9 +96,9 @@ class Clock:
     """
 
     def __init__(self, freq: str | int, start: Any, tz: str | None = None):
-        self.freq = freq
+        self.freq: Any = freq
         self.tz = tz
-        self.start = int(start) if isinstance(freq, int) else np.datetime64(start)
+        self.start: Any = int(start) if isinstance(freq, int) else np.datetime64(start)
         self._rule = None if isinstance(freq, int) else parse_rule(freq)
 
     @property

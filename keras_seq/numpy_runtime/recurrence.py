@@ -36,17 +36,57 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def _rnn(
-    projected: Array, state: Sequence[Array], weights: Weights, activation: Activation
-) -> list[Array]:
+class Cell:
+    """A cell with its weights, prepared: one call of `advance` is one time step.
+
+    What goes through a sigmoid is halved in the weights (exactly, as a power of two),
+    since `sigmoid(x) = (1 + tanh(x / 2)) / 2`: so that one tanh serves all gates, and
+    a step is few calls of NumPy.
+
+    Args:
+        weights: Kernel, recurrent kernel and bias in Keras's layout, of one dtype.
+        activation: `"tanh"`, `"relu"`, `"sigmoid"` or `"linear"`.
+    """
+
+    gates: int
+    parts = 1  # of the state: `h`, and for an LSTM `c`
+
+    def __init__(self, weights: Weights, activation: str = "tanh"):
+        kernel, recurrent, bias = weights
+        self.units = recurrent.shape[0]
+        self.kernel = self._arrange(kernel)
+        self.recurrent = self._arrange(recurrent)
+        self.bias = self._arrange(bias)
+        self.activation = ACTIVATIONS[activation]
+        self.plain = activation == "tanh"
+
+    def _arrange(self, columns: Array) -> Array:
+        """Gates in the order that `advance` reads them."""
+        return columns
+
+    def project(self, inputs: Array) -> Array:
+        """What inputs add to the gates: `(..., features)` -> `(..., gates * units)`."""
+        flat = inputs.reshape(-1, inputs.shape[-1]) @ self.kernel
+        flat += self.bias
+        return flat.reshape(*inputs.shape[:-1], flat.shape[-1])
+
+    def advance(self, projected: Array, state: Sequence[Array]) -> list[Array]:
+        """The state after a step: each `(batch, units)`."""
+        raise NotImplementedError
+
+
+class Rnn(Cell):
     """`h' = tanh(x W + h U + b)` (Elman 1990)."""
-    (h,) = state
-    return [activation(projected + h @ weights[1])]
+
+    gates = 1
+
+    def advance(self, projected: Array, state: Sequence[Array]) -> list[Array]:
+        total = state[0] @ self.recurrent
+        total += projected
+        return [self.activation(total)]
 
 
-def _lstm(
-    projected: Array, state: Sequence[Array], weights: Weights, activation: Activation
-) -> list[Array]:
+class Lstm(Cell):
     """Long short-term memory (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
 
     With `[i f g o] = x W + h U + b`:
@@ -54,15 +94,32 @@ def _lstm(
         c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h' = sigmoid(o) * tanh(c')
     """
-    h, c = state
-    i, f, g, o = np.split(projected + h @ weights[1], 4, axis=-1)  # (batch, units)
-    c = sigmoid(f) * c + sigmoid(i) * activation(g)
-    return [sigmoid(o) * activation(c), c]
+
+    gates = 4
+    parts = 2
+
+    def _arrange(self, columns: Array) -> Array:
+        i, f, g, o = np.split(columns, 4, axis=-1)
+        return np.concatenate([0.5 * i, 0.5 * f, 0.5 * o, g], axis=-1)
+
+    def advance(self, projected: Array, state: Sequence[Array]) -> list[Array]:
+        units = self.units
+        total = state[0] @ self.recurrent
+        total += projected
+        sigmoids, candidate = total[:, : 3 * units], total[:, 3 * units :]
+        if self.plain:
+            np.tanh(total, out=total)
+        else:
+            np.tanh(sigmoids, out=sigmoids)
+            candidate = self.activation(candidate)
+        sigmoids *= 0.5
+        sigmoids += 0.5
+        c = sigmoids[:, units : 2 * units] * state[1]
+        c += sigmoids[:, :units] * candidate
+        return [sigmoids[:, 2 * units :] * self.activation(c), c]
 
 
-def _gru(
-    projected: Array, state: Sequence[Array], weights: Weights, activation: Activation
-) -> list[Array]:
+class Gru(Cell):
     """Gated recurrent unit (Cho et al. 2014), in Keras's form `reset_after=True`.
 
     With `[xz xr xg] = x W + b[0]` and `[hz hr hg] = h U + b[1]`:
@@ -74,19 +131,41 @@ def _gru(
     The paper resets `h` before the product with `U`; after it, all three products
     are one, which is also what cuDNN computes.
     """
-    (h,) = state
-    xz, xr, xg = np.split(projected, 3, axis=-1)  # (batch, units)
-    hz, hr, hg = np.split(h @ weights[1] + weights[2][1], 3, axis=-1)
-    z, r = sigmoid(xz + hz), sigmoid(xr + hr)
-    return [z * h + (1 - z) * activation(xg + r * hg)]
+
+    gates = 3
+
+    def __init__(self, weights: Weights, activation: str = "tanh"):
+        kernel, recurrent, bias = weights
+        split = 2 * recurrent.shape[0]
+        # The two biases of `z` and `r` are added anyway.
+        joined = np.concatenate([bias[0, :split] + bias[1, :split], bias[0, split:]])
+        super().__init__([kernel, recurrent, joined], activation)
+        self.candidate_bias = bias[1, split:]
+
+    def _arrange(self, columns: Array) -> Array:
+        z, r, g = np.split(columns, 3, axis=-1)
+        return np.concatenate([0.5 * z, 0.5 * r, g], axis=-1)
+
+    def advance(self, projected: Array, state: Sequence[Array]) -> list[Array]:
+        h, units = state[0], self.units
+        total = h @ self.recurrent
+        sigmoids, candidate = total[:, : 2 * units], total[:, 2 * units :]
+        sigmoids += projected[:, : 2 * units]
+        np.tanh(sigmoids, out=sigmoids)
+        sigmoids *= 0.5
+        sigmoids += 0.5
+        candidate += self.candidate_bias
+        candidate *= sigmoids[:, units:]
+        candidate += projected[:, 2 * units :]
+        candidate = self.activation(candidate)
+        return [candidate + sigmoids[:, :units] * (h - candidate)]
 
 
-# One step of each cell, its number of gates, and of parts of its state.
-_CELLS: dict[str, tuple[Callable[..., list[Array]], int, int]] = {
-    "rnn": (_rnn, 1, 1),
-    "simple_rnn": (_rnn, 1, 1),
-    "lstm": (_lstm, 4, 2),
-    "gru": (_gru, 3, 1),
+CELLS: dict[str, type[Cell]] = {
+    "rnn": Rnn,
+    "simple_rnn": Rnn,
+    "lstm": Lstm,
+    "gru": Gru,
 }
 
 
@@ -111,9 +190,8 @@ def step(
         The new state, in the order of `state`. Its first part, `h`, is the output.
     """
     x, weights = _check(cell, weights, x, activation)
-    advance, _, _ = _CELLS[cell]
-    projected = _project(cell, weights, x)
-    return advance(projected, state, weights, ACTIVATIONS[activation])
+    prepared = CELLS[cell](weights, activation)
+    return prepared.advance(prepared.project(x), state)
 
 
 def run(
@@ -128,10 +206,7 @@ def run(
 ) -> tuple[Array, list[Array]]:
     """Runs one layer in one direction over right-padded rows.
 
-    Only valid steps are computed: rows are sorted by length, longest first, so that
-    the rows still running at a step are the first ones, and the valid steps of all
-    rows are packed into one array, so that one product projects them all. What the
-    padding holds is never read.
+    Only valid steps are computed. What the padding holds is never read.
 
     Args:
         cell: `"rnn"` (`"simple_rnn"`), `"lstm"` or `"gru"`.
@@ -153,33 +228,71 @@ def run(
     inputs, weights = _check(cell, weights, inputs, activation)
     batch, time, _ = inputs.shape
     lengths = _check_lengths(lengths, batch, time)
-    advance, _, parts = _CELLS[cell]
-    units = weights[1].shape[0]
+    prepared = CELLS[cell](weights, activation)
+    if initial_state is not None:
+        _check_state(initial_state, [(batch, prepared.units)] * prepared.parts)
+    return run_cell(prepared, inputs, lengths, initial_state, go_backwards)
 
+
+def run_cell(
+    cell: Cell,
+    inputs: Array,
+    lengths: Array | None = None,
+    initial_state: Sequence[Array] | None = None,
+    go_backwards: bool = False,
+) -> tuple[Array, list[Array]]:
+    """`run` of a prepared cell, without checks of the arguments."""
+    batch, time, _ = inputs.shape
+    if initial_state is None:
+        zeros = np.zeros((batch, cell.units), inputs.dtype)
+        initial_state = [zeros] * cell.parts
+    state = [np.asarray(part, inputs.dtype) for part in initial_state]
+    longest = time
+    if lengths is not None and batch:
+        longest = int(lengths.max())
+        if longest > lengths.min():
+            return _run_ragged(cell, inputs, lengths, state, go_backwards)
+    outputs = np.zeros((batch, time, cell.units), inputs.dtype)
+    projected = cell.project(inputs[:, :longest])  # (batch, time, gates * units)
+    for step in range(longest)[:: -1 if go_backwards else 1]:
+        state = cell.advance(projected[:, step], state)
+        outputs[:, step] = state[0]
+    return outputs, state
+
+
+def _run_ragged(
+    cell: Cell,
+    inputs: Array,
+    lengths: Array,
+    state: Sequence[Array],
+    go_backwards: bool,
+) -> tuple[Array, list[Array]]:
+    """Runs rows of different lengths, of which only valid steps are computed.
+
+    Rows are sorted by length, longest first, so that the rows still running at a step
+    are the first ones, and the valid steps of all rows are packed into one array, so
+    that one product projects them all.
+    """
     order = np.argsort(-lengths, kind="stable")  # longest row first
-    running = lengths[order] > np.arange(time)[:, None]  # (time, batch)
+    running = lengths[order] > np.arange(inputs.shape[1])[:, None]  # (time, batch)
     steps, ranks = np.nonzero(running)  # (valid steps,), one time step after another
     rows = order[ranks]
     if go_backwards:
         steps = lengths[rows] - 1 - steps
-    projected = _project(cell, weights, inputs[rows, steps])  # (valid, gates * units)
-
-    if initial_state is None:
-        initial_state = [np.zeros((batch, units), inputs.dtype)] * parts
-    _check_state(initial_state, [(batch, units)] * parts)
-    state = [np.asarray(part, inputs.dtype)[order] for part in initial_state]
-    packed = np.empty((len(rows), units), inputs.dtype)
+    projected = cell.project(inputs[rows, steps])  # (valid, gates * units)
+    state = [part[order] for part in state]
+    packed = np.empty((len(rows), cell.units), inputs.dtype)
     start = 0
-    for count in np.count_nonzero(running, axis=1):
+    for count in np.count_nonzero(running, axis=1).tolist():
         stop = start + count
         current = [part[:count] for part in state]
-        new = advance(projected[start:stop], current, weights, ACTIVATIONS[activation])
+        new = cell.advance(projected[start:stop], current)
         for part, value in zip(state, new, strict=True):
             part[:count] = value
         packed[start:stop] = new[0]
         start = stop
 
-    outputs = np.zeros((batch, time, units), inputs.dtype)
+    outputs = np.zeros((*inputs.shape[:2], cell.units), inputs.dtype)
     outputs[rows, steps] = packed
     back = np.argsort(order)
     return outputs, [part[back] for part in state]
@@ -216,14 +329,14 @@ def run_encoder(
     Raises:
         ValueError: If an argument is out of its range or has another shape.
     """
-    check_choice("cell", cell, _CELLS)
+    check_choice("cell", cell, CELLS)
     if backward and len(backward) != len(forward):
         raise ValueError(
             "`backward` must be empty or hold one entry per layer, like `forward`. "
             f"Received: {len(backward)} entries, and {len(forward)} in `forward`"
         )
     directions = [(forward, False)] + [(backward, True)] * bool(backward)
-    parts, sequence = _CELLS[cell][2], inputs
+    parts, sequence = CELLS[cell].parts, inputs
     if initial_state is not None:
         widths = [
             np.shape(d[i][1])[0] for i in range(len(forward)) for d, _ in directions
@@ -252,17 +365,11 @@ def run_encoder(
     return sequence, states
 
 
-def _project(cell: str, weights: Weights, inputs: Array) -> Array:
-    """What the inputs add to each gate: `(..., features)` -> `(..., gates * units)`."""
-    kernel, _, bias = weights
-    return inputs @ kernel + (bias[0] if cell == "gru" else bias)
-
-
 def _check(
     cell: str, weights: Weights, inputs: Array, activation: str
 ) -> tuple[Array, list[Array]]:
     """Returns inputs and weights as arrays of one dtype, or raises."""
-    check_choice("cell", cell, _CELLS)
+    check_choice("cell", cell, CELLS)
     check_choice("activation", activation, ACTIVATIONS)
     inputs = np.asarray(inputs)
     if not np.issubdtype(inputs.dtype, np.floating):
@@ -272,7 +379,7 @@ def _check(
         )
     weights = [np.asarray(weight, inputs.dtype) for weight in weights]
     shapes = [weight.shape for weight in weights]
-    features, units, gates = inputs.shape[-1], shapes[1][0], _CELLS[cell][1]
+    features, units, gates = inputs.shape[-1], shapes[1][0], CELLS[cell].gates
     columns = (gates * units,)
     bias = (2, *columns) if cell == "gru" else columns
     if shapes != [(features, *columns), (units, *columns), bias]:

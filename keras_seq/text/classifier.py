@@ -16,7 +16,7 @@ from keras_seq.errors import (
     check_number,
     suggests_names,
 )
-from keras_seq.layers.ngrams import MOST_BUCKETS
+from keras_seq.hashing import MOST_BUCKETS
 from keras_seq.text.baseline import Baselines, fit_linear, majority
 from keras_seq.text.batches import (
     Buckets,

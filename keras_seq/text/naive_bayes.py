@@ -11,7 +11,8 @@ import keras
 import numpy as np
 from scipy import sparse
 
-from keras_seq.layers.ngrams import NgramBag, hash_runs
+from keras_seq.hashing import hash_runs
+from keras_seq.layers.ngrams import NgramBag
 from keras_seq.text.preprocessing import TokenRows
 
 # Of log-count ratios. On the validation parts of six sets, Chinese and English, short

@@ -1,0 +1,82 @@
+"""Scaler: raw windows to the scale of their own statistics, and forecasts back."""
+
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+SCALINGS = ("mean_abs", "standard", "log", "none")
+# Adding a constant to such a window moves the forecast by that constant.
+LOCATION_INVARIANT = ("standard",)
+
+
+class Scaler:
+    """What `keras_seq.layers.scaling` does: statistics of each window's observed steps.
+
+    Args:
+        scaling: `"mean_abs"`, `"standard"`, `"log"` or `"none"`.
+        floor: The least scale; for `"log"`, the least value.
+    """
+
+    def __init__(self, scaling: str, floor: Any):
+        self.scaling = scaling
+        self.floor = np.float32(floor)
+
+    def __call__(self, window: Array) -> tuple[Array, Array, Array, Array]:
+        """Scales windows, `(batch, lookback)`; NaN is missing.
+
+        Returns:
+            `scaled`, 0 where missing, and `observed`, 1.0 or 0.0, both `(batch,
+            lookback)`; `location` and `scale`, `(batch, 1)`. All float32.
+        """
+        values, observed = self._split_missing(window)
+        location, scale = self._statistics(values, observed)
+        scaled = self.transform(values, location, scale) * observed
+        return scaled, observed, location, scale
+
+    def location_and_scale(self, window: Array) -> tuple[Array, Array]:
+        """Of each window, `(batch, 1)`."""
+        return self._statistics(*self._split_missing(window))
+
+    def transform(self, values: Array, location: Array, scale: Array) -> Array:
+        """Raw unit to scaled unit."""
+        if self.scaling == "log":
+            return np.asarray(np.log(np.maximum(values, self.floor)) - location)
+        return np.asarray((values - location) / scale)
+
+    def unscale(self, scaled: Array, location: Array, scale: Array) -> Array:
+        """Scaled unit to raw unit: `(batch, horizon, outputs)`, float32."""
+        scaled = scaled.astype(np.float32)
+        location, scale = location[..., None], scale[..., None]
+        if self.scaling == "log":
+            # 80 is just below where float32's exponential overflows.
+            return np.asarray(np.exp(np.minimum(scaled + location, np.float32(80.0))))
+        return np.asarray(scaled * scale + location)
+
+    def _split_missing(self, window: Array) -> tuple[Array, Array]:
+        window = np.asarray(window, np.float32)
+        missing = np.isnan(window)
+        return np.where(missing, np.float32(0), window), (~missing).astype(np.float32)
+
+    def _statistics(self, values: Array, observed: Array) -> tuple[Array, Array]:
+        count = np.maximum(observed.sum(axis=1, keepdims=True), np.float32(1))
+        zero = np.zeros_like(count)
+        if self.scaling == "none":
+            return zero, zero + np.float32(1)
+
+        def mean(x: Array) -> Array:
+            total = (x * observed).sum(axis=1, keepdims=True, dtype=np.float64)
+            return np.asarray((total / count).astype(np.float32))
+
+        if self.scaling in ("mean_abs", "log"):
+            level = np.maximum(mean(np.abs(values)), self.floor)
+            if self.scaling == "log":
+                return np.log(level), zero + np.float32(1)
+            return zero, level
+        location = mean(values)
+        deviation = np.abs(values - location) * observed
+        # Squares of values beyond 1e19 overflow float32, squares of ratios do not.
+        largest = deviation.max(axis=1, keepdims=True, initial=np.float32(1e-30))
+        spread = largest * np.sqrt(mean(np.square(deviation / largest)))
+        return location, np.maximum(spread, self.floor)
