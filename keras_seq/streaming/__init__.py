@@ -1,0 +1,15 @@
+"""Sessions: models that answer as values or pieces of text come in, key by key."""
+
+from keras_seq.streaming.opening import open_session
+from keras_seq.streaming.sessions import ForecastSession, Stepper, StreamForecast
+from keras_seq.streaming.store import KeyedStates
+from keras_seq.streaming.windowed import WindowedStepper
+
+__all__ = [
+    "ForecastSession",
+    "KeyedStates",
+    "Stepper",
+    "StreamForecast",
+    "WindowedStepper",
+    "open_session",
+]

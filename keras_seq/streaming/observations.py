@@ -1,0 +1,177 @@
+"""What a session of series is given: one value a key, or many rows."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from datetime import UTC, datetime
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_seq.numpy_runtime.clock import Clock
+from keras_seq.streaming.rows import Array, Key, check_keys
+
+# Key of the one series of a forecaster without `id_col`.
+ONLY = "series"
+
+
+class Names(NamedTuple):
+    """Columns of a long frame; `id` None means one single series."""
+
+    id: str | None = "unique_id"
+    time: str = "ds"
+    target: str = "y"
+
+
+class Rows(NamedTuple):
+    """Observations, row by row.
+
+    Attributes:
+        keys: Each once.
+        codes: int64, `(rows,)`: the key of each row.
+        values: float64, `(rows,)`.
+        positions: int64, `(rows,)`, on the clock; None: each key's next.
+    """
+
+    keys: list[Key]
+    codes: Array
+    values: Array
+    positions: Array | None
+
+
+def read_rows(data: Any, ds: Any, names: Names, clock: Clock) -> Rows:
+    """Reads what `ForecastSession.step` was given.
+
+    Args:
+        data: A mapping of keys to numbers, a bare number, a long frame, or a mapping of
+            its columns.
+        ds: One stamp for all keys of a mapping of keys; None: each key's next.
+        names: Of the columns.
+        clock: Of the stamps.
+
+    Raises:
+        TypeError, ValueError: If it breaks a rule; what does is named.
+    """
+    if isinstance(data, Real) and not isinstance(data, bool):
+        data = {ONLY: data}
+    if isinstance(data, Mapping) and not _are_columns(data, names):
+        return _read_values(data, ds, clock)
+    if ds is not None:
+        raise ValueError(
+            "`ds` belongs to a mapping of keys to numbers; rows have their own stamps "
+            f"in column {names.time!r}. Received: ds={ds!r}"
+        )
+    return _read_columns(data, names, clock)
+
+
+def _are_columns(data: Mapping[Any, Any], names: Names) -> bool:
+    wanted = [name for name in names if name is not None]
+    return all(
+        name in data
+        and hasattr(data[name], "__len__")
+        and not isinstance(data[name], str)
+        for name in wanted
+    )
+
+
+def _read_values(data: Mapping[Any, Any], ds: Any, clock: Clock) -> Rows:
+    keys = check_keys(list(data), "step")
+    values = _as_numbers(list(data.values()), "step")
+    positions = None
+    if ds is not None:
+        stamps = np.asarray([_as_stamp(ds, clock)])
+        positions = np.repeat(clock.positions(stamps), len(keys))
+    return Rows(keys, np.arange(len(keys)), values, positions)
+
+
+def _read_columns(data: Any, names: Names, clock: Clock) -> Rows:
+    if not isinstance(data, Mapping):
+        from keras_seq.forecasting.columns import Columns, as_frame
+
+        data = as_frame(data, Columns(*names))
+    for name, role in zip(names, ("id_col", "time_col", "target_col"), strict=True):
+        if name is not None and name not in data:
+            raise ValueError(
+                f"The rows have no column {name!r} ({role}). Received: the columns "
+                f"{[str(column) for column in data]}"
+            )
+    values = _as_numbers(data[names.target], names.target)
+    stamps = _as_stamps(data[names.time], names.time, clock)
+    ids = [ONLY] * len(values)
+    if names.id is not None:
+        column = data[names.id]
+        ids = check_keys(
+            column.tolist() if hasattr(column, "tolist") else list(column), names.id
+        )
+    if not len(ids) == len(stamps) == len(values):
+        raise ValueError(
+            "The columns must have as many rows as each other. Received: "
+            f"{len(ids)}, {len(stamps)} and {len(values)} of {tuple(names)}"
+        )
+    numbers: dict[Key, int] = {}
+    codes = [numbers.setdefault(key, len(numbers)) for key in ids]
+    return Rows(
+        list(numbers), np.array(codes, np.int64), values, clock.positions(stamps)
+    )
+
+
+def _as_numbers(column: Any, name: str) -> Array:
+    """float64; what is missing, None or NaN, is NaN."""
+    try:
+        if hasattr(column, "to_numpy"):  # of pandas, which may have its own missing
+            return column.to_numpy(dtype=np.float64, na_value=np.nan)
+        array = np.asarray(column)
+        if array.dtype.kind in "US":
+            raise ValueError("strings are no numbers")
+        found = array.astype(np.float64)
+        if found.ndim != 1:
+            raise ValueError("each value must be one number")
+    except (TypeError, ValueError) as error:
+        shown = list(column)[:3]
+        raise ValueError(
+            f"`{name}` must hold numbers: {error}. Received: {shown!r}"
+        ) from error
+    return found
+
+
+def _as_stamp(stamp: Any, clock: Clock) -> Any:
+    """One stamp as NumPy has it, in UTC where the clock has a time zone."""
+    if isinstance(clock.freq, int):
+        return stamp
+    if hasattr(stamp, "to_datetime64"):  # pandas
+        if stamp.tzinfo is not None:
+            _check_zone(True, clock, stamp)
+            return stamp.tz_convert("UTC").tz_localize(None).to_datetime64()
+        _check_zone(False, clock, stamp)
+        return stamp.to_datetime64()
+    if isinstance(stamp, datetime):
+        _check_zone(stamp.tzinfo is not None, clock, stamp)
+        if stamp.tzinfo is not None:
+            stamp = stamp.astimezone(UTC).replace(tzinfo=None)
+        return np.datetime64(stamp)
+    return np.datetime64(stamp)
+
+
+def _as_stamps(column: Any, name: str, clock: Clock) -> Array:
+    zone = getattr(getattr(column, "dtype", None), "tz", None)
+    if zone is not None:
+        _check_zone(True, clock, name)
+        column = column.dt.tz_convert("UTC").dt.tz_localize(None)
+    elif hasattr(column, "dt") and not isinstance(clock.freq, int):
+        _check_zone(False, clock, name)
+    if isinstance(column, Sequence):
+        column = [_as_stamp(stamp, clock) for stamp in column]
+    stamps = np.asarray(column)
+    if stamps.dtype.kind in "UO" and not isinstance(clock.freq, int):
+        raise ValueError(
+            f"`{name}` must hold timestamps. Received: {stamps.dtype} with values such "
+            f"as {stamps[:3].tolist()}"
+        )
+    return stamps
+
+
+def _check_zone(aware: bool, clock: Clock, received: Hashable) -> None:
+    if aware != (clock.tz is not None):
+        rule = "have no time zone" if aware else f"be in a time zone, as {clock.tz}"
+        raise ValueError(
+            f"Stamps must {rule}, as those of the training data. Received: {received!r}"
+        )

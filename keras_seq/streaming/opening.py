@@ -1,0 +1,238 @@
+"""Sessions of fitted estimators."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from keras_seq.errors import ArtifactError, check_choice
+from keras_seq.numpy_runtime.clock import Clock
+from keras_seq.streaming.engines import keras_forward, pad_batch
+from keras_seq.streaming.observations import Names, Rows
+from keras_seq.streaming.rows import Array, check_keys
+from keras_seq.streaming.sessions import ForecastSession, Stepper
+from keras_seq.streaming.windowed import Finish, WindowedStepper
+
+ENGINES = ("auto", "numpy", "keras")
+
+
+def open_session(
+    forecaster: Any,
+    *,
+    history: Any = None,
+    engine: str = "auto",
+    on_late: str = "error",
+    max_keys: int | None = None,
+    on_full: str = "drop",
+    spill: str | PathLike[str] | None = None,
+    stepper: Stepper | None = None,
+) -> ForecastSession:
+    """A session of a fitted `Forecaster`.
+
+    Args:
+        forecaster: Fitted, without covariates.
+        history: What keys start from. None: nothing; `"fit"`: the end of the training
+            data; or a long frame (or Series) of any keys, as `predict` takes it.
+        engine: `"numpy"`, `"keras"`, or `"auto"`: NumPy where it can run the network.
+        on_late: As in `ForecastSession`.
+        max_keys: As in `KeyedStates`, and so the others.
+        on_full: As in `KeyedStates`.
+        spill: As in `KeyedStates`.
+        stepper: What advances states; None: that of the forecaster's windows.
+
+    Raises:
+        NotFittedError: Before `fit` or `load`.
+        ValueError: If an argument breaks a rule, or the forecaster has covariates.
+    """
+    forecaster._check_fitted()
+    check_choice("engine", engine, ENGINES)
+    _refuse_covariates(forecaster)
+    clock = forecaster_clock(forecaster)
+    if stepper is None:
+        stepper = _windowed_stepper(forecaster, clock, engine)
+    quantiles = [f"y_hat_q{quantile:g}" for quantile in forecaster.quantiles_]
+    tail = forecaster._tail
+    session = ForecastSession(
+        stepper,
+        clock,
+        start=tail.end,
+        outputs=("y_hat", *quantiles),
+        names=Names(forecaster.id_col, forecaster.time_col, forecaster.target_col),
+        on_late=on_late,
+        max_keys=max_keys,
+        on_full=on_full,
+        spill=spill,
+    )
+    if history is not None:
+        whole = isinstance(history, str) and history == "fit"
+        if isinstance(history, str) and not whole:
+            raise ValueError(
+                "`history` must be None, 'fit' or a long frame. "
+                f"Received: history={history!r}"
+            )
+        panel = tail if whole else forecaster._panel(history, fitted=True)
+        session.learn(_panel_rows(panel, clock))
+    return session
+
+
+def forecaster_clock(forecaster: Any) -> Clock:
+    """The clock of a forecaster's training data; position 0 is where they begin."""
+    grid = forecaster._tail.grid
+    if isinstance(grid.freq, int):
+        return Clock(grid.freq, grid.start)
+    return Clock(grid.freq, _plain_stamp(grid.start), _zone(grid.start))
+
+
+def model_fingerprint(*parts: Any) -> str:
+    """A digest of JSON-able values, arrays, and dicts and lists of them."""
+    digest = hashlib.sha256()
+
+    def add(part: Any) -> None:
+        if isinstance(part, np.ndarray):
+            digest.update(repr((part.dtype.str, part.shape)).encode())
+            digest.update(np.ascontiguousarray(part).tobytes())
+        elif isinstance(part, dict):
+            for name in sorted(part):
+                digest.update(repr(name).encode())
+                add(part[name])
+        else:
+            digest.update(json.dumps(part, sort_keys=True, default=repr).encode())
+        digest.update(b"\0")
+
+    for part in parts:
+        add(part)
+    return digest.hexdigest()
+
+
+def model_weights(model: Any) -> dict[str, Array]:
+    """Weights by path, as the artefact names them."""
+    return {weight.path: np.asarray(weight) for weight in model.weights}
+
+
+def order_outputs(values: Array, point_index: int, count: int) -> Array:
+    """The network's outputs in the order of the columns: the point, then quantiles."""
+    point = values[..., point_index : point_index + 1]
+    return np.concatenate([point, values[..., :count]], axis=-1)
+
+
+def _windowed_stepper(forecaster: Any, clock: Clock, engine: str) -> WindowedStepper:
+    model = forecaster.model_
+    weights = model_weights(model)
+    forward = _numpy_forward(forecaster._builder_args, weights, engine)
+    calibrated = forecaster.conformal and forecaster._calibration.usable
+    deviations = forecaster._calibration.deviations if calibrated else None
+    return WindowedStepper(
+        lookback=forecaster.lookback_,
+        horizon=forecaster.horizon,
+        clock=clock,
+        centered=forecaster._spec.centered,
+        forward=forward or keras_forward(model),
+        fingerprint=model_fingerprint(forecaster._builder_args, weights, deviations),
+        finish=_finish(forecaster, calibrated),
+    )
+
+
+def _numpy_forward(
+    builder_args: dict[str, Any], weights: dict[str, Array], engine: str
+) -> Callable[[dict[str, Array]], Array] | None:
+    """The network in NumPy; None where Keras is to run it."""
+    if engine == "keras":
+        return None
+    from keras_seq.numpy_runtime.forecast_network import ForecastNetwork
+
+    try:
+        return ForecastNetwork(builder_args, weights)
+    except ArtifactError:
+        if engine == "numpy":
+            raise
+        return None
+
+
+def _finish(forecaster: Any, calibrated: bool) -> Finish:
+    """The network's answer in the order of the columns, calibrated if that is on."""
+    model, levels = forecaster.model_, forecaster.quantiles_
+    point = model.point_index
+    if not calibrated:
+        return lambda past, shift, raw: order_outputs(raw, point, len(levels))
+    from keras_seq.forecasting.intervals import ScaledForecasts
+    from keras_seq.training.autodiff import compiled
+
+    scaler, log = model.scaler, model.scaler.scaling == "log"
+    measure = compiled(lambda past: scaler.location_and_scale(past))
+    shares = np.array(levels)
+    # Of a median of 0 and widths of 1 the calibrated quantiles are the factors.
+    unit = np.sign(shares - 0.5) * np.ones((1, forecaster.horizon, 1))
+    none = np.zeros((1, 1))
+    factors = forecaster._calibration.quantiles(
+        ScaledForecasts(unit, levels, none, none, none, none, log), shares
+    )
+
+    def finish(past: Array, shift: Array, raw: Array) -> Array:
+        size = 1 << (len(past) - 1).bit_length()  # few shapes to compile
+        location, scale = (
+            np.asarray(part, np.float64)[: len(past)]
+            for part in measure(pad_batch(past, size))
+        )
+        moved = raw[..., : len(levels)] - shift[:, None, None]
+        if log:  # the least float32: an exponential may have become 0
+            scaled = np.log(np.maximum(moved, 1e-38)) - location[..., None]
+        else:
+            scaled = (moved - location[..., None]) / scale[..., None]
+        told = ScaledForecasts(
+            scaled, levels, none, location, scale, shift[:, None], log
+        )
+        above, below = told.width(True)[..., None], told.width(False)[..., None]
+        away = factors * np.where(shares > 0.5, above, below)
+        quantiles = told.unscale(told.median[..., None] + away)
+        return np.concatenate([raw[..., point : point + 1], quantiles], axis=-1)
+
+    return finish
+
+
+def _refuse_covariates(forecaster: Any) -> None:
+    for kind in ("static", "past", "future"):
+        names = getattr(forecaster, f"{kind}_covariates")
+        if len(names):
+            raise ValueError(
+                "A session takes values of the target alone: this Forecaster was "
+                f"fitted with covariates. Received: {kind}_covariates={list(names)}"
+            )
+
+
+def _panel_rows(panel: Any, clock: Clock) -> Rows:
+    """All steps of a panel, missing ones as NaN."""
+    lengths = panel.lengths
+    codes = np.repeat(np.arange(len(lengths)), lengths)
+    steps = np.arange(len(panel.values)) - np.repeat(panel.offsets[:-1], lengths)
+    positions = panel.first[codes] + steps + _offset(panel, clock)
+    return Rows(
+        check_keys(panel.ids.tolist(), "history"), codes, panel.values, positions
+    )
+
+
+def _offset(panel: Any, clock: Clock) -> int:
+    """Where a panel's first stamp is on the clock."""
+    start = panel.grid.start
+    if not isinstance(start, int):
+        zone = _zone(start)
+        if (zone is None) != (clock.tz is None):
+            raise ValueError(
+                f"`history` must have the time zone of the training data, {clock.tz}. "
+                f"Received: {zone}"
+            )
+        start = _plain_stamp(start)
+    return int(clock.positions(np.asarray([start]))[0])
+
+
+def _plain_stamp(stamp: Any) -> Any:
+    """A pandas stamp as NumPy has it, in UTC if it has a time zone."""
+    if stamp.tzinfo is not None:
+        stamp = stamp.tz_convert("UTC").tz_localize(None)
+    return stamp.to_datetime64()
+
+
+def _zone(stamp: Any) -> str | None:
+    return None if stamp.tzinfo is None else str(stamp.tzinfo)

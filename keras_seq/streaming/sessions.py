@@ -1,0 +1,284 @@
+"""ForecastSession: forecasts of many series as their values come in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from keras_seq.errors import check_choice
+from keras_seq.numpy_runtime.clock import Clock
+from keras_seq.streaming.keyed import BLOCK, KeyedSession
+from keras_seq.streaming.observations import Names, Rows, read_rows
+from keras_seq.streaming.planning import Plan, make_plan, settle, sort_rows
+from keras_seq.streaming.rows import Array, Key, State
+
+# Where a key stands: the grid position of its last value.
+_POSITION = "session/position"
+
+
+class Stepper(Protocol):
+    """What advances states by values and forecasts from them; it owns no key.
+
+    Attributes:
+        arrays: Shape and dtype of each array that is kept for a key.
+        fingerprint: Of weights and arguments.
+        horizon: Steps that it forecasts.
+        lookback: Steps that it sees at once.
+        windowed: Whether nothing older than `lookback` steps matters. A state is then
+            not advanced over steps that it would have forgotten.
+    """
+
+    arrays: dict[str, tuple[tuple[int, ...], Any]]
+    fingerprint: str
+    horizon: int
+    lookback: int
+    windowed: bool
+
+    def cold(self, count: int) -> State:
+        """States of keys never seen, each `(count, ...)`."""
+
+    def step(
+        self, state: State, values: Array, positions: Array, forecast: bool
+    ) -> Array | None:
+        """Advances states by a step.
+
+        Args:
+            state: Arrays `(count, ...)`, changed in place.
+            values: float64, `(count,)`; NaN is missing.
+            positions: int64, `(count,)`: of the values on the clock. Those of a key
+                follow each other without a gap.
+            forecast: Whether to forecast what comes after.
+
+        Returns:
+            float64, `(count, horizon, outputs)`, in the unit of the values; None where
+            `forecast` is False.
+        """
+
+
+@dataclass(frozen=True)
+class StreamForecast:
+    """What a session answers.
+
+    Attributes:
+        keys: As they were given.
+        values: float64, `(keys, horizon, outputs)`; NaN of a key whose values were all
+            skipped as late.
+        outputs: Names of the last axis: `y_hat`, then `y_hat_q0.1` and so on.
+        positions: int64, `(keys,)`: of each key's last value on the clock.
+    """
+
+    keys: list[Key]
+    values: Array
+    outputs: tuple[str, ...]
+    positions: Array
+    _clock: Clock = field(repr=False)
+    _names: Names = field(repr=False)
+
+    @property
+    def ds(self) -> Array:
+        """Stamps of the forecasts, `(keys, horizon)`; in UTC if there is a zone."""
+        ahead = np.arange(1, self.values.shape[1] + 1)
+        return self._clock.stamps(self.positions[:, None] + ahead)
+
+    def to_frame(self) -> Any:
+        """The same as a frame, in the form of `Forecaster.predict`."""
+        import pandas as pd
+
+        count, horizon, _ = self.values.shape
+        stamps: Any = self.ds.reshape(-1)
+        if self._clock.tz is not None:
+            stamps = pd.DatetimeIndex(stamps, tz="UTC").tz_convert(self._clock.tz)
+        columns: dict[str, Any] = {}
+        if self._names.id is not None:
+            ids = np.fromiter(self.keys, object, count)
+            columns[self._names.id] = np.repeat(ids, horizon)
+        columns[self._names.time] = stamps
+        for index, name in enumerate(self.outputs):
+            columns[name] = self.values[:, :, index].reshape(-1)
+        return pd.DataFrame(columns).infer_objects()
+
+
+class ForecastSession(KeyedSession):
+    """Takes values of any series as they come, and forecasts what follows.
+
+    Each key keeps its own state, of a size that does not grow; any set of keys may come
+    in a call. Steps between a key's values are missing, and so are NaN and infinite
+    values. Several threads may use a session: calls wait for each other.
+
+    Args:
+        stepper: The model.
+        clock: Of the stamps.
+        start: Position of the first value of a key that comes without a stamp before
+            any key has one: one step after the training data.
+        outputs: Names of the stepper's last axis.
+        names: Of a long frame's columns.
+        on_late: What to do about stamps at or before a key's last one, and about those
+            repeated within a call: `"error"`, or `"skip"`, which counts them.
+        options: `max_keys`, `on_full` and `spill` of `KeyedStates`.
+
+    Attributes:
+        num_missing: NaN values that came.
+        num_invalid: Infinite ones, or larger than float32 holds.
+        num_late: Values that were skipped.
+
+    Example:
+        >>> session = forecaster.stream()                              # doctest: +SKIP
+        >>> out = session.step({"store_1": 12.0, "store_2": 8.1})      # doctest: +SKIP
+        >>> out.values.shape                                           # doctest: +SKIP
+        (2, 12, 4)
+    """
+
+    _counters = ("num_missing", "num_invalid", "num_late")
+
+    num_missing: int
+    num_invalid: int
+    num_late: int
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        clock: Clock,
+        *,
+        start: int = 0,
+        outputs: Sequence[str] = ("y_hat",),
+        names: Names | None = None,
+        on_late: str = "error",
+        **options: Any,
+    ):
+        check_choice("on_late", on_late, ("error", "skip"))
+        counted = {"freq": clock.freq, "start": str(clock.start), "tz": clock.tz}
+        arrays = {**stepper.arrays, _POSITION: ((), np.int64)}
+        super().__init__("series", stepper.fingerprint, arrays, counted, **options)
+        self.stepper, self.clock = stepper, clock
+        self.outputs = tuple(outputs)
+        self.names = names or Names()
+        self.on_late = on_late
+        self._start = start
+        self._reached: int | None = None  # the latest position of any key
+
+    def step(self, data: Any, ds: Any = None) -> StreamForecast:
+        """Takes values in, and forecasts what comes after them.
+
+        Args:
+            data: `{key: number}`, one step of each key; a bare number where there is
+                one series; or a long frame, or a mapping of its columns to arrays, of
+                any number of rows for each key, in any order.
+            ds: Stamp of all values of `{key: number}`. None: one step after the last of
+                each key; of a new key, the latest stamp that any key has (this call's
+                included), else the step after the training data.
+
+        Returns:
+            The forecasts after each key's last value.
+
+        Raises:
+            TypeError, ValueError: If the input breaks a rule, or a stamp is late;
+                nothing has changed then.
+        """
+        with self._lock:
+            return self._take(read_rows(data, ds, self.names, self.clock), True)
+
+    def learn(self, rows: Rows) -> None:
+        """Starts keys from a history, without forecasts.
+
+        A key that comes without a stamp before any other call stands one step after it.
+        """
+        with self._lock:
+            self._take(rows, False)
+            if self._reached is not None:
+                self._start, self._reached = self._reached + 1, None
+
+    def stamp(self, key: Key) -> Any:
+        """The stamp of a key's last value; in UTC if there is a time zone.
+
+        Raises:
+            KeyError: If the key is not known.
+        """
+        with self._lock:
+            state, known = self._store.read([key], names=(_POSITION,))
+            if not known[0]:
+                raise KeyError(key)
+            return self.clock.stamps(state[_POSITION])[0]
+
+    def _take(self, rows: Rows, forecast: bool) -> StreamForecast:
+        slots = self._store.find(rows.keys)
+        state, known = self._store.read(rows.keys, slots, names=(_POSITION,))
+        last = state[_POSITION]
+        rows = settle(rows, last, known, self._reached, self._start)
+        skip = self.on_late == "skip"
+        rows, late = sort_rows(rows, last, known, skip, self.clock)
+        lookback = None
+        if getattr(self.stepper, "windowed", False):
+            lookback = self.stepper.lookback
+        plan, missing, invalid = make_plan(rows, last, known, lookback)
+        values = self._run(plan, slots, forecast)
+        self.num_late += late
+        self.num_missing += missing
+        self.num_invalid += invalid
+        if len(plan.order):
+            latest = int(plan.last[plan.order].max())
+            if self._reached is None or self._reached < latest:
+                self._reached = latest
+        return StreamForecast(
+            plan.keys, values, self.outputs, plan.last, self.clock, self.names
+        )
+
+    def _run(self, plan: Plan, found: Array, forecast: bool) -> Array:
+        """Advances all keys of a plan, a block of them at a time."""
+        shape = len(plan.keys), self.stepper.horizon, len(self.outputs)
+        answers = np.full(shape if forecast else (0, *shape[1:]), np.nan)
+        size = min(BLOCK, self._store.max_keys or BLOCK)
+        for first in range(0, len(plan.order), size):
+            chosen = plan.order[first : first + size]
+            keys = [plan.keys[i] for i in chosen.tolist()]
+            slots = found[chosen]
+            if first and self._store.max_keys is not None:
+                # Some may have made room for those of the block before.
+                slots = self._store.find(keys)
+            state, known = self._store.read(keys, slots)
+            # A key of this call may have been dropped for another one of it.
+            cold = np.flatnonzero(plan.cold[chosen] | ~known)
+            for name, fresh in self.stepper.cold(len(cold)).items():
+                state[name][cold] = fresh
+            told = self._advance(plan, chosen, state, forecast)
+            state[_POSITION][:] = plan.last[chosen]
+            self._store.write(keys, state, slots)
+            if forecast:
+                answers[chosen] = told
+        return answers
+
+    def _advance(
+        self, plan: Plan, chosen: Array, state: State, forecast: bool
+    ) -> Array | None:
+        """Runs keys wave by wave: those that take the most steps stand first."""
+        begin, rows = plan.begin[chosen], plan.starts[chosen].copy()
+        steps = plan.last[chosen] - begin + 1  # falling
+        answers = None
+        if forecast:
+            shape = len(chosen), self.stepper.horizon, len(self.outputs)
+            answers = np.empty(shape)
+        for wave in range(int(steps[0])):
+            running = int(np.searchsorted(-steps, -wave))  # steps > wave
+            staying = int(np.searchsorted(-steps, -wave - 1))
+            positions = begin[:running] + wave
+            here = plan.positions[rows[:running]] == positions
+            values = np.where(here, plan.values[rows[:running]], np.nan)
+            rows[:running] += here
+            for part, last in (
+                (slice(0, staying), False),
+                (slice(staying, running), forecast),
+            ):
+                if part.start == part.stop:
+                    continue
+                own = {name: array[part] for name, array in state.items()}
+                found = self.stepper.step(own, values[part], positions[part], last)
+                if answers is not None and last:
+                    answers[part] = found
+        return answers
+
+    def _get_state(self) -> dict[str, Any]:
+        return {**super()._get_state(), "reached": self._reached}
+
+    def _set_state(self, state: dict[str, Any]) -> None:
+        super()._set_state(state)
+        self._reached = state["reached"]

@@ -1,0 +1,118 @@
+"""The stepper of a forecaster that sees windows: the last values of each key."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from keras_seq.numpy_runtime.clock import Clock
+from keras_seq.streaming.rows import Array, State
+
+# float32 holds 7 digits: beyond this ratio the spread would have fewer than 3.
+_LEVEL_OVER_SPREAD = 1e4
+# Calendar features that are kept, in steps; a range beyond that is computed anew.
+_KEPT = 1 << 16
+_AHEAD = 256
+
+Forward = Callable[[dict[str, Array]], Array]
+# From windows, float32 `(batch, lookback)`, their shift and the network's answer to
+# the outputs.
+Finish = Callable[[Array, Array, Array], Array]
+
+
+def window_shift(past: Array, centered: bool) -> Array:
+    """What to subtract from each window before it becomes float32.
+
+    Args:
+        past: float64, `(batch, lookback)`; NaN is missing.
+        centered: Whether it is each window's last observed value; if not, it is only
+            where the level dwarfs the spread, else 0.
+
+    Returns:
+        float64, `(batch,)`.
+    """
+    seen = ~np.isnan(past)
+    newest = past.shape[1] - 1 - np.argmax(seen[:, ::-1], axis=1)
+    last = np.where(seen.any(axis=1), past[np.arange(len(past)), newest], 0.0)
+    if centered:
+        return last
+    spread = np.where(seen, np.abs(past - last[:, None]), 0.0).max(axis=1)
+    return np.where(np.abs(last) > _LEVEL_OVER_SPREAD * spread, last, 0.0)
+
+
+class WindowedStepper:
+    """Keeps the last `lookback` values of each key, and forecasts from them.
+
+    Values stay float64 in a ring: the value of grid position p is at p % lookback.
+
+    Args:
+        lookback: Steps that the network sees.
+        horizon: Steps that it forecasts.
+        clock: Of the positions.
+        centered: As in `window_shift`.
+        forward: The network: `target`, `(batch, lookback)`, and `future`, `(batch,
+            lookback + horizon, num_features)`, if there is a calendar, to `(batch,
+            horizon, outputs)`; float32.
+        fingerprint: Of weights and arguments.
+        finish: What becomes of the network's answer, float64 in the unit of the values,
+            `(batch, horizon, outputs)`; None: nothing.
+    """
+
+    windowed = True
+
+    def __init__(
+        self,
+        *,
+        lookback: int,
+        horizon: int,
+        clock: Clock,
+        centered: bool,
+        forward: Forward,
+        fingerprint: str,
+        finish: Finish | None = None,
+    ):
+        self.lookback, self.horizon, self.clock = lookback, horizon, clock
+        self.centered, self.forward, self.finish = centered, forward, finish
+        self.fingerprint = fingerprint
+        self.arrays: dict[str, tuple[tuple[int, ...], Any]] = {
+            "window": ((lookback,), np.float64)
+        }
+        self._kept: tuple[int, Array] = 0, np.zeros((0, 0), np.float32)
+        one = np.zeros(1, np.int64)
+        self._has_calendar = clock.features(one).shape[-1] > 0
+
+    def cold(self, count: int) -> State:
+        """Windows without a value."""
+        return {"window": np.full((count, self.lookback), np.nan)}
+
+    def step(
+        self, state: State, values: Array, positions: Array, forecast: bool
+    ) -> Array | None:
+        """As in `Stepper`."""
+        window = state["window"]
+        rows = np.arange(len(values))
+        window[rows, positions % self.lookback] = values
+        if not forecast:
+            return None
+        steps = positions[:, None] + np.arange(1, self.lookback + 1)
+        past = window[rows[:, None], steps % self.lookback]  # oldest first
+        shift = window_shift(past, self.centered)
+        target = (past - shift[:, None]).astype(np.float32)
+        inputs = {"target": target}
+        if self._has_calendar:
+            inputs["future"] = self._calendar(positions)
+        raw = self.forward(inputs).astype(np.float64) + shift[:, None, None]
+        return raw if self.finish is None else self.finish(target, shift, raw)
+
+    def _calendar(self, positions: Array) -> Array:
+        """float32, `(batch, lookback + horizon, num_features)`."""
+        offsets = np.arange(1 - self.lookback, self.horizon + 1)
+        low = int(positions.min()) + 1 - self.lookback
+        high = int(positions.max()) + self.horizon + 1
+        if high - low > _KEPT:
+            return self.clock.features(positions[:, None] + offsets)
+        first, table = self._kept
+        if low < first or high > first + len(table):
+            first, table = low, self.clock.features(np.arange(low, high + _AHEAD))
+            self._kept = first, table  # at once, since threads may read it
+        return table[positions[:, None] + offsets - first]
