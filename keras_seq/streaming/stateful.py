@@ -1,0 +1,125 @@
+"""The stepper of a stateful forecaster: the state of each key goes on, step by step."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from keras_seq.numpy_runtime.clock import Clock
+from keras_seq.streaming.calendar import CalendarTable
+from keras_seq.streaming.rows import Array, State
+
+# A step of many streams: states, changed in place; values, float32; whether to
+# forecast; and the calendar from this step on. It returns forecasts, location, scale.
+Advance = Callable[
+    [State, Array, bool, Array | None], tuple[Array, Array, Array] | None
+]
+# From the network's answer, its location, scale and shift to the outputs.
+Finish = Callable[[Array, Array, Array, Array], Array]
+
+
+class StatefulStepper:
+    """Keeps the recurrent state, the running scale and the last values of each key.
+
+    Args:
+        context: Last values that the network sees at once.
+        horizon: Steps that it forecasts.
+        widths: Numbers of each state, by name.
+        clock: Of the positions.
+        centered: Whether the first value of a key is subtracted from all of its values,
+            in float64, before they become float32.
+        advance: The network.
+        finish: What becomes of its answer, float64 in the unit of the values.
+        fingerprint: Of weights and arguments.
+    """
+
+    windowed = False
+
+    def __init__(
+        self,
+        *,
+        context: int,
+        horizon: int,
+        widths: dict[str, int],
+        clock: Clock,
+        centered: bool,
+        advance: Advance,
+        finish: Finish,
+        fingerprint: str,
+    ):
+        self.lookback, self.horizon = context, horizon
+        self.centered, self.advance, self.finish = centered, advance, finish
+        self.fingerprint = fingerprint
+        self.arrays: dict[str, tuple[tuple[int, ...], Any]] = {
+            name: ((width,), np.float32) for name, width in widths.items()
+        }
+        if centered:  # NaN before the first value
+            self.arrays["shift"] = (), np.float64
+        self._calendar = CalendarTable(clock, 0, horizon)
+
+    def cold(self, count: int) -> State:
+        """States of streams that begin."""
+        state = {
+            name: np.zeros((count, *shape), dtype)
+            for name, (shape, dtype) in self.arrays.items()
+        }
+        if self.centered:
+            state["shift"][:] = np.nan
+        return state
+
+    def step(
+        self, state: State, values: Array, positions: Array, forecast: bool
+    ) -> Array | None:
+        """As in `Stepper`."""
+        shift = np.zeros(len(values))
+        if self.centered:
+            kept = state["shift"]
+            unknown = np.isnan(kept)
+            if unknown.any():
+                kept[unknown] = values[unknown]
+            shift = np.where(np.isnan(kept), 0.0, kept)
+        told = self.advance(
+            state,
+            (values - shift).astype(np.float32),
+            forecast,
+            self._calendar(positions),
+        )
+        if told is None:
+            return None
+        raw, location, scale = told
+        raw = raw.astype(np.float64) + shift[:, None, None]
+        return self.finish(raw, location, scale, shift)
+
+
+def keras_advance(model: Any) -> Advance:
+    """A Keras network's step, compiled; rows are padded to a power of two."""
+
+    def advance(
+        state: State, values: Array, forecast: bool, future: Array | None
+    ) -> tuple[Array, Array, Array] | None:
+        count = len(values)
+        names = list(model.state_widths)
+        inputs: dict[str, Array] = {
+            "target": values[:, None],
+            "length": np.ones(count, np.int32),
+            "at": np.zeros((count, 1), np.int32),
+            **{name: state[name] for name in names},
+        }
+        if future is not None:
+            inputs["future"] = future
+        spare = (1 << (count - 1).bit_length()) - count
+        if spare:
+            inputs = {
+                name: np.concatenate([array, np.repeat(array[:1], spare, axis=0)])
+                for name, array in inputs.items()
+            }
+        outputs = model.run(inputs)
+        for name in names:
+            state[name][...] = outputs[name][:count]
+        if not forecast:
+            return None
+        return tuple(
+            outputs[name][:count, 0] for name in ("forecast", "location", "scale")
+        )
+
+    return advance
