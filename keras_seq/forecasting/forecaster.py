@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import keras
 import numpy as np
@@ -60,6 +60,9 @@ from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.ensemble import join_histories, member_seed
 from keras_seq.training.estimator import SequenceEstimator
 from keras_seq.training.runtime import resolve_precision
+
+if TYPE_CHECKING:
+    from keras_seq.streaming import ForecastSession
 
 # Saved as they are; what follows from them is settled again on load.
 _LEARNED = (
@@ -894,6 +897,52 @@ class Forecaster(SequenceEstimator):
         for end in ends:
             last = panel.grid.stamps(int(end) - 1, 1)[0]
             yield (cut_frame(df, self._columns, last),), {}
+
+    def stream(
+        self,
+        *,
+        history: pd.DataFrame | pd.Series | str | None = None,
+        engine: str = "auto",
+        on_late: str = "error",
+        max_keys: int | None = None,
+        on_full: str = "drop",
+        spill: str | PathLike[str] | None = None,
+    ) -> "ForecastSession":
+        """Opens a session that takes values as they come and forecasts what follows.
+
+        A `stateful` forecaster carries the state of each key; another one keeps the
+        last `lookback_` values and reads them again.
+
+        Args:
+            history: What keys start from. None: nothing; `"fit"`: the end of the
+                training data; or a long frame of any keys, as `predict` takes it.
+            engine: `"numpy"`, which answers soonest; `"keras"`; or `"auto"`: NumPy
+                where it can run the network.
+            on_late: What to do about stamps at or before a key's last one: `"error"`,
+                or `"skip"`, which counts them.
+            max_keys: Most keys that are kept; None: any number.
+            on_full: What happens to the keys longest unused if there are more:
+                `"drop"` forgets them, `"write"` writes them to `spill`, from where they
+                come back.
+            spill: Folder for `on_full="write"`.
+
+        Returns:
+            A `keras_seq.streaming.ForecastSession`; `session.step({"store_1": 12.0})`.
+
+        Raises:
+            ValueError: If an argument breaks a rule, or there are covariates.
+        """
+        from keras_seq.streaming import open_session
+
+        return open_session(
+            self,
+            history=history,
+            engine=engine,
+            on_late=on_late,
+            max_keys=max_keys,
+            on_full=on_full,
+            spill=spill,
+        )
 
     def plot(
         self,

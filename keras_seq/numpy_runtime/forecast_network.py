@@ -289,10 +289,9 @@ class QuantileHead:
         if raw.shape[-1] == 1:
             return np.asarray(at)
         # Nearest step first: each quantile lies one positive step further out.
-        below = softplus(raw[..., :middle][..., ::-1])
-        above = softplus(raw[..., middle + 1 :])
-        down = below.cumsum(axis=-1) * self.spread[0]
-        up = above.cumsum(axis=-1) * self.spread[1]
+        away = softplus(raw)
+        down = away[..., :middle][..., ::-1].cumsum(axis=-1) * self.spread[0]
+        up = away[..., middle + 1 :].cumsum(axis=-1) * self.spread[1]
         return np.concatenate([at - down[..., ::-1], at, at + up], axis=-1)
 
 

@@ -139,13 +139,15 @@ class StreamNetwork:
             noise = np.array([told[3:5]], self.dtype)
             location: Any = np.array([[told[5]]], np.float32)
             scale: Any = np.array([[told[6]]], np.float32)
-            known: Any = told[7]
+            known: Any = told[7] if told[7] < self.context else None
             np.log(noise, out=noise)
         else:
             step, noise, location, scale, known = self._observe(stream, values)
         parts, future = [step], None
         if self.has_future:
-            future = _zero_missing(inputs["future"])
+            future = inputs["future"]
+            if self.num_known:  # a calendar has no gaps
+                future = _zero_missing(future)
             parts.append(future[:, 0])
         if "past" in inputs:
             parts.append(_zero_missing(inputs["past"]))
@@ -162,8 +164,8 @@ class StreamNetwork:
         if not forecast:
             return None
         windows = (context - location) / scale
-        if np.min(known) < self.context:
-            windows[self._ages > np.reshape(known, (-1, 1))] = 0.0
+        if known is not None:
+            windows[self._ages > known] = 0.0
         joined = np.concatenate([encoded, noise, *static], axis=1)
         decoded = self.decoder(joined).reshape(len(values), self.horizon, -1)
         center = windows[:, self._repeated]
@@ -184,6 +186,21 @@ class StreamNetwork:
             answer = answer * scale[..., None] + location[..., None]
         return answer, location, scale
 
+    def step(
+        self, state: State, values: Array, forecast: bool, calendar: Array | None
+    ) -> tuple[Array, Array, Array] | None:
+        """`advance` of streams without covariates.
+
+        Args:
+            state: Changed in place.
+            values: float32, `(count,)`; NaN is missing.
+            forecast: Whether to forecast.
+            calendar: Of this step and those to forecast, `(count, 1 + horizon,
+                num_future)`; None where there is none.
+        """
+        inputs = {} if calendar is None else {"future": calendar}
+        return self.advance(state, values, forecast, inputs)
+
     def _observe_one(self, row: Array, value: float) -> tuple[float, ...]:
         """`_observe` of one stream."""
         old = row[:NUM_STATISTICS].tolist()
@@ -203,12 +220,13 @@ class StreamNetwork:
 
     def _observe(
         self, stream: Array, values: Array
-    ) -> tuple[Array, Array, Array, Array, Array]:
+    ) -> tuple[Array, Array, Array, Array, Array | None]:
         """Reads values into the running statistics and the last values.
 
         Returns:
             What the recurrence reads, `(count, 3)`; the noise, `(count, 2)`; location
-            and scale, `(count, 1)`; and how many of the last values are known.
+            and scale, `(count, 1)`; and how many of the last values are known,
+            `(count, 1)`, or None where all are.
         """
         old = list(stream[:, :NUM_STATISTICS].T.copy())
         before = stream[:, -self.season].copy()
@@ -232,7 +250,7 @@ class StreamNetwork:
             noise.astype(self.dtype),
             columns[5][:, None],
             columns[6][:, None],
-            columns[7],
+            columns[7][:, None] if columns[7].min() < self.context else None,
         )
 
     def _statistics(

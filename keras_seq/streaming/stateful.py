@@ -91,7 +91,7 @@ class StatefulStepper:
         return self.finish(raw, location, scale, shift)
 
 
-def keras_advance(model: Any) -> Advance:
+def keras_stream(model: Any) -> Advance:
     """A Keras network's step, compiled; rows are padded to a power of two."""
 
     def advance(
