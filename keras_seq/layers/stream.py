@@ -103,14 +103,15 @@ class StreamScaler(WindowScaler):
         begun = ops.cast(old[8] + ops.cumsum(observed, axis=1) > 0, "float32")
         known = ops.minimum(old[8] + ops.cumsum(begun, axis=1), float(self.context))
 
-        filled = self._fill(values, observed, mean, kept, old[8])
+        # Whether there was a value a season before: known, counted one step earlier.
+        reaches = ops.concatenate([old[8], known[:, :-1]], axis=1) >= self.season_length
+        reaches = ops.cast(reaches, "float32")
+        filled = self._fill(values, observed, mean, reaches, kept)
         extended = ops.concatenate([kept, filled], axis=1)  # (batch, context + time)
         time = target.shape[1]
         begin = self.context - self.season_length
         before = extended[:, begin : begin + time]
-        # One step before: how many values were known then.
-        reaches = ops.concatenate([old[8], known[:, :-1]], axis=1) >= self.season_length
-        comparable = observed * ops.cast(reaches, "float32")
+        comparable = observed * reaches
         change = (values - before) * comparable
         previous = ops.concatenate([old[7], change[:, :-1]], axis=1)
         changes, (swing, jump) = self._means(
@@ -160,19 +161,23 @@ class StreamScaler(WindowScaler):
         return total, means
 
     def _fill(
-        self, values: Tensor, observed: Tensor, mean: Tensor, kept: Tensor, seen: Tensor
+        self,
+        values: Tensor,
+        observed: Tensor,
+        mean: Tensor,
+        reaches: Tensor,
+        kept: Tensor,
     ) -> Tensor:
-        """Values, and the latest of the same phase where one is missing."""
+        """Values, and that of the season before where one is missing, or the mean."""
+        own = ops.maximum(observed, 1.0 - reaches)
+        values = ops.where(observed > 0, values, mean)
         time, season = values.shape[1], self.season_length
         blocks = -(-time // season)
         rest = blocks * season - time
-        # Values of earlier seasons that are not known are as good as missing.
-        phase = ops.arange(season, 0, -1, dtype="float32")
-        first = ops.cast(phase <= seen, "float32")  # (batch, season)
-        padded = [ops.pad(x, ((0, 0), (0, rest))) for x in (values, observed)]
+        padded = [ops.pad(x, ((0, 0), (0, rest))) for x in (values, own)]
         shape = (-1, blocks + 1, season)
         table = ops.concatenate([kept[:, -season:], padded[0]], axis=1)
-        flags = ops.concatenate([first, padded[1]], axis=1)
+        flags = ops.concatenate([ops.ones_like(kept[:, -season:]), padded[1]], axis=1)
         table, flags = ops.reshape(table, shape), ops.reshape(flags, shape)
         number = ops.cast(ops.arange(blocks + 1), "float32")[None, :, None]
         latest = ops.where(flags > 0, number, -1.0)
@@ -182,13 +187,9 @@ class StreamScaler(WindowScaler):
                 latest[:, :-reach], ((0, 0), (reach, 0), (0, 0)), constant_values=-1.0
             )
             latest, reach = ops.maximum(latest, earlier), 2 * reach
-        last = latest[:, 1:]
-        found = ops.take_along_axis(
-            table, ops.cast(ops.maximum(last, 0.0), "int32"), axis=1
-        )
-        found = ops.reshape(found, (-1, blocks * season))[:, :time]
-        none = ops.reshape(last, (-1, blocks * season))[:, :time] < 0
-        return ops.where(none, mean, found)
+        last = ops.cast(latest[:, 1:], "int32")
+        found = ops.take_along_axis(table, last, axis=1)
+        return ops.reshape(found, (-1, blocks * season))[:, :time]
 
     def _location_and_scale(
         self, size: Tensor, mean: Tensor, deviation: Tensor

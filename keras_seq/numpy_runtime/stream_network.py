@@ -165,7 +165,7 @@ class StreamNetwork:
             return None
         windows = (context - location) / scale
         if known is not None:
-            windows[self._ages > known] = 0.0
+            windows *= self._ages <= known
         joined = np.concatenate([encoded, noise, *static], axis=1)
         decoded = self.decoder(joined).reshape(len(values), self.horizon, -1)
         center = windows[:, self._repeated]
