@@ -11,9 +11,9 @@ import keras_seq
 from keras_seq import artifact
 from keras_seq.files import replace_file
 
-_ROOT = "keras_seq.numpy_runtime.command_line"
+# The last is imported only where pandas frames are given, or its time steps needed.
+_ROOTS = ("keras_seq.numpy_runtime.command_line", "keras_seq.forecasting.panel")
 _PACKAGE = "_keras_seq_runtime"  # the name that the bundled sources have
-# Imported only where pandas is there to be used.
 _HEADER = '''"""{title}
 
 One file that needs NumPy alone: the runtime of keras_seq {version}.
@@ -100,10 +100,10 @@ def write_bundle(
 def collect_sources() -> dict[str, tuple[bool, str]]:
     """The modules that the runtime imports: whether each is a package, and its text.
 
-    Imports within functions are left out: they are of pandas and what needs it.
+    Imports within functions are left out: they are of what training needs.
     """
     found: dict[str, tuple[bool, str]] = {}
-    waiting = [_ROOT]
+    waiting = [*_ROOTS]
     while waiting:
         name = waiting.pop()
         bundled = _PACKAGE + name.removeprefix("keras_seq")

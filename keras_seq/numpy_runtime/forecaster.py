@@ -176,7 +176,13 @@ class NumpyForecaster:
 
     def _pandas_panel(self, history: Any, future: Any, steps: int) -> Any:
         """Where a frame is given, or the time step is one that only pandas knows."""
-        import pandas as pd
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                f"freq={self.freq_!r}, or its time zone, is known to pandas alone: "
+                "install pandas to forecast with this model."
+            ) from error
 
         from keras_seq.forecasting.panel import Panel, make_panel
 

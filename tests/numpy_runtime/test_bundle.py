@@ -92,6 +92,24 @@ def test_the_bundle_equals_the_package_and_needs_numpy_alone(folder):
     assert columns == {n: c.astype(str).tolist() for n, c in expected.items()}
 
 
+def test_a_bundle_takes_frames_where_pandas_is_installed(folder):
+    code = (
+        "import bundle, pandas as pd, sys\n"
+        "stamps = pd.date_range('2020-01-01', periods=5, freq='MS')\n"
+        "frame = pd.DataFrame({'unique_id': 'q', 'ds': stamps, 'y': range(5)})\n"
+        "print(bundle.load('series.kseq').predict(frame).to_json())\n"
+        "assert not [name for name in sys.modules if name.startswith('keras')]\n"
+    )
+    found = json.loads(run([sys.executable, "-c", code], folder))
+    table = {"ds": [f"2020-0{i}-01" for i in range(1, 6)], "unique_id": ["q"] * 5}
+    model = numpy_runtime.load(folder / "series.kseq")
+    expected = model.predict({**table, "y": range(5)})
+    assert list(found) == list(expected)
+    np.testing.assert_allclose(
+        list(found["y_hat_q0.9"].values()), expected["y_hat_q0.9"], rtol=1e-6
+    )
+
+
 def test_texts_from_the_command_line(folder):
     model = numpy_runtime.load(folder / "text.kseq")
     command = [sys.executable, "bundle.py", "text.kseq"]
