@@ -9,7 +9,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module, metadata
 from os import PathLike
 from pathlib import Path
@@ -174,6 +174,37 @@ def _plain(value: Any) -> Any:
     raise TypeError(
         f"Only plain values can be saved. Received: {type(value).__name__} {value!r}"
     )
+
+
+def check_functions(
+    path: Any,
+    names: Collection[str],
+    saved: Mapping[str, str],
+    given: Mapping[str, Any],
+) -> None:
+    """Whether just the functions are given that the fitted estimator had.
+
+    Args:
+        path: Of the file.
+        names: Arguments that may be functions.
+        saved: The manifest's `functions`.
+        given: Arguments of `load`.
+
+    Raises:
+        ArtifactError: If a function is missing.
+        ValueError: If a function is given for what is in the file.
+    """
+    for name in names:
+        if name in saved and not callable(given.get(name)):
+            raise ArtifactError(
+                f"{path} was saved with a function as `{name}` ({saved[name]}), "
+                f"which no file holds: give it again, load(path, {name}=...)."
+            )
+        if name in given and name not in saved:
+            raise ValueError(
+                f"`{name}` is in {path} and cannot be replaced, since the network "
+                f"was trained with it. Received: {name}={given[name]!r}"
+            )
 
 
 def package_version(package: str) -> str:

@@ -42,6 +42,18 @@ class WeightTable:
         return WeightTable(self._weights, self.dtype, f"{self._folder}{folder}/")
 
 
+def network_weights(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Of an artefact's arrays those of its network, by their paths in it."""
+    found = {
+        name.removeprefix("model/"): array
+        for name, array in arrays.items()
+        if name.startswith("model/")
+    }
+    if not found:
+        raise ArtifactError("The artefact has no weights of a network.")
+    return found
+
+
 def check_arguments(
     arguments: Mapping[str, Any],
     supported: Mapping[str, Collection[Any] | None],

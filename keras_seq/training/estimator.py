@@ -43,23 +43,6 @@ class SequenceEstimator(BaseEstimator, ABC):
                 "a saved one first."
             )
 
-    @classmethod
-    def _check_functions(
-        cls, path: Any, saved: dict[str, str], given: dict[str, Any]
-    ) -> None:
-        """Whether just the functions are given that the fitted estimator had."""
-        for name in cls._unsaved_params:
-            if name in saved and not callable(given.get(name)):
-                raise ArtifactError(
-                    f"{path} was saved with a function as `{name}` ({saved[name]}), "
-                    f"which no file holds: give it again, load(path, {name}=...)."
-                )
-            if name in given and name not in saved:
-                raise ValueError(
-                    f"`{name}` is in {path} and cannot be replaced, since the network "
-                    f"was trained with it. Received: {name}={given[name]!r}"
-                )
-
     @abstractmethod
     def _build_model(self, **arguments: Any) -> keras.Model:
         """Calls the estimator's builder."""
@@ -123,7 +106,8 @@ class SequenceEstimator(BaseEstimator, ABC):
                 f"{path} holds a {manifest['estimator']}, not a {cls.__name__}: use "
                 "keras_seq.load(path)."
             )
-        cls._check_functions(path, manifest.get("functions", {}), overrides)
+        saved = manifest.get("functions", {})
+        artifact.check_functions(path, cls._unsaved_params, saved, overrides)
         try:
             self = cls(**{**manifest["params"], **overrides})
             self._builder_args = manifest["builder"]

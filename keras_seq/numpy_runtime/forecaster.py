@@ -1,0 +1,285 @@
+"""NumpyForecaster: a saved Forecaster that predicts with NumPy alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_seq.errors import check_integer
+from keras_seq.forecasting.covariates import Covariates
+from keras_seq.forecasting.features import CovariateEncoder
+from keras_seq.forecasting.forecast_columns import (
+    forecast_columns,
+    level_columns,
+    level_quantiles,
+)
+from keras_seq.forecasting.intervals import Calibration, scale_forecasts
+from keras_seq.forecasting.names import Columns
+from keras_seq.forecasting.plain_panel import PlainPanel
+from keras_seq.forecasting.rolling import roll
+from keras_seq.forecasting.windows import Windows, WindowSource, WindowSpec
+from keras_seq.numpy_runtime.clock import Clock
+from keras_seq.numpy_runtime.forecast_network import ForecastNetwork
+from keras_seq.numpy_runtime.scaling import LOCATION_INVARIANT
+from keras_seq.numpy_runtime.tables import (
+    ClockGrid,
+    make_plain_panel,
+    with_plain_future,
+)
+from keras_seq.numpy_runtime.weights import network_weights
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_BATCH = 1024
+
+
+class NumpyForecaster:
+    """Answers as the `Forecaster` that was saved.
+
+    Args:
+        manifest: Of the artefact.
+        arrays: Of the artefact.
+
+    Attributes:
+        network_: The `ForecastNetwork`.
+        columns_: Names of the columns.
+        horizon: Steps that the network forecasts at once.
+        quantiles_: Of the answers.
+        freq_: The time step.
+        lookback_: Steps the network sees.
+    """
+
+    def __init__(self, manifest: dict[str, Any], arrays: dict[str, Array]):
+        params, state = manifest["params"], manifest["state"]
+        learned = state["learned"]
+        self.network_ = ForecastNetwork(manifest["builder"], network_weights(arrays))
+        self.horizon: int = params["horizon"]
+        self.freq_: str | int = learned["freq_"]
+        self.lookback_: int = learned["lookback_"]
+        self.quantiles_ = self.network_.quantiles
+        kinds = ("static", "past", "future")
+        self.columns_ = Columns(
+            params["id_col"],
+            params["time_col"],
+            params["target_col"],
+            *(params.get(f"{kind}_covariates", ()) for kind in kinds),
+        )
+        self._encoder = None
+        if "covariates" in state:
+            self._encoder = CovariateEncoder.from_state(state["covariates"])
+        self._log = learned["scaling_"] == "log"
+        self._spec = WindowSpec(
+            self.lookback_,
+            self.horizon,
+            learned["scaling_"] in LOCATION_INVARIANT,
+            self._encoder,
+        )
+        none = np.zeros((0, self.horizon), np.float32)
+        self._calibration = Calibration(arrays.get("calibration", none))
+        self._calibrated = bool(params.get("conformal")) and self._calibration.usable
+        self._tail = state["tail"], arrays
+        tail = state["tail"]
+        start = tail["start"]
+        if not isinstance(start, int):
+            # With a time zone pandas takes over, and the clock is only asked that.
+            start = np.datetime64(start[:19] if tail["tz"] else start, tail["unit"])
+        self._clock = Clock(self.freq_, start, tail["tz"])
+
+    def predict(
+        self,
+        history: Any = None,
+        future: Any = None,
+        *,
+        horizon: int | None = None,
+        level: Sequence[float] | None = None,
+    ) -> Any:
+        """Forecasts the steps after a history.
+
+        Args:
+            history: Columns of ids, stamps, targets and covariates by name, as lists
+                or arrays (stamps as whole numbers, datetime64, datetimes or ISO
+                strings), of any series, seen in `fit` or not; or a pandas DataFrame.
+                None: after the training data.
+            future: The same of the future covariates, for each step to forecast.
+            horizon: Steps; None: the fitted ones. Of more the network forecasts the
+                later ones from its own forecasts.
+            level: Intervals to name, in percent: `[80]` gives `y_hat_lo80` and
+                `y_hat_hi80`.
+
+        Returns:
+            As `Forecaster.predict`, one row per series and step: a dict of arrays, or a
+            DataFrame where a DataFrame was given.
+
+        Raises:
+            TypeError, ValueError: As `Forecaster.predict`, naming argument, column or
+                the first rows that break a rule.
+        """
+        if horizon is not None:
+            check_integer("horizon", horizon, 1)
+        pairs = level_quantiles(
+            () if level is None else level, self.quantiles_, not self._calibrated
+        )
+        if self._calibrated and pairs:
+            bounds = [bound for pair in pairs.values() for bound in pair]
+            self._calibration.warn_of_tails(bounds)
+        framed = any(_is_frame(given) for given in (history, future))
+        steps = horizon or self.horizon
+        if framed or not self._clock.plain:
+            panel = self._pandas_panel(history, future, steps)
+        else:
+            panel = self._plain_panel(history, future, steps)
+        columns = self._forecast(panel, steps, pairs)
+        if framed:
+            import pandas as pd
+
+            return self.columns_.rename(pd.DataFrame(columns).infer_objects())
+        return self._named(columns)
+
+    def column_types(self) -> dict[str, type]:
+        """What the columns of the training data held: str, int or float.
+
+        Of stamps int, or str for timestamps. Categories that are numbers are those of
+        the first one.
+        """
+        names, tail = self.columns_, self._tail[0]
+        types: dict[str, type] = {names.target: float}
+        types[names.time] = int if isinstance(self.freq_, int) else str
+        if names.id is not None:
+            own = {type(name) for name in tail["ids"]}
+            types[names.id] = own.pop() if len(own) == 1 else str
+        for name, level in (self._encoder.levels() if self._encoder else {}).items():
+            types[name] = float
+            if isinstance(level, list):
+                types[name] = type(level[0]) if level else str
+        return types
+
+    def _plain_panel(self, history: Any, future: Any, steps: int) -> PlainPanel:
+        if history is None:
+            state, arrays = self._tail
+            beside = None
+            if "covariates" in state:
+                beside = Covariates.from_state(state["covariates"], arrays)
+            panel = PlainPanel(
+                np.array(state["ids"], dtype=object),
+                arrays["tail/offsets"],
+                arrays["tail/values"],
+                arrays["tail/first"],
+                ClockGrid(self._clock),
+                beside,
+            )
+        else:
+            levels = self._encoder.levels() if self._encoder else None
+            panel = make_plain_panel(history, self.columns_, self._clock, levels)
+        if self._check_future(future):
+            return with_plain_future(panel, future, self.columns_, steps)
+        return panel
+
+    def _pandas_panel(self, history: Any, future: Any, steps: int) -> Any:
+        """Where a frame is given, or the time step is one that only pandas knows."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                f"freq={self.freq_!r}, or its time zone, is known to pandas alone: "
+                "install pandas to forecast with this model."
+            ) from error
+
+        from keras_seq.forecasting.panel import Panel, make_panel
+
+        def framed(table: Any) -> Any:
+            if not isinstance(table, Mapping):
+                return table
+            frame, time = pd.DataFrame(dict(table)), self.columns_.time
+            if time in frame and not isinstance(self.freq_, int):
+                frame[time] = pd.to_datetime(frame[time])
+            return frame
+
+        if history is None:
+            panel = Panel.from_state(*self._tail)
+        else:
+            levels = self._encoder.levels() if self._encoder else None
+            panel = make_panel(framed(history), self.columns_, self.freq_, levels)
+        if self._check_future(future):
+            return panel.with_future(framed(future), self.columns_, steps)
+        return panel
+
+    def _check_future(self, future: Any) -> bool:
+        """Whether there are future covariates, and whether they are given."""
+        wanted = list(self.columns_.future)
+        if not wanted and future is not None:
+            raise ValueError(
+                "`future` must be left out, since this Forecaster was fitted without "
+                f"`future_covariates`. Received: {type(future).__name__}"
+            )
+        if wanted and future is None:
+            raise ValueError(
+                f"`future` must be given: a table with the columns {wanted} for the "
+                "steps to forecast. Received: future=None"
+            )
+        return bool(wanted)
+
+    def _forecast(
+        self, panel: Any, steps: int, pairs: dict[float, tuple[float, float]]
+    ) -> dict[str, Any]:
+        shown = self.quantiles_
+        if self._calibrated:
+            bounds = {bound for pair in pairs.values() for bound in pair}
+            shown = tuple(sorted({*shown, *bounds}))
+        point, values = roll(
+            panel,
+            lambda seen: self._forecast_once(seen, shown),
+            step=self.horizon,
+            horizon=steps,
+            middle=shown.index(0.5),
+            log=self._log,
+        )
+        columns = forecast_columns(panel, values, shown, point)
+        columns |= level_columns(columns, pairs)
+        for quantile in set(shown) - set(self.quantiles_):
+            del columns[f"y_hat_q{quantile:g}"]
+        return columns
+
+    def _forecast_once(
+        self, panel: Any, shown: tuple[float, ...]
+    ) -> tuple[Array, Array]:
+        """The point forecast, `(num_series, horizon)`, and quantiles on a last axis."""
+        source = WindowSource(panel, self._spec)
+        series = np.arange(len(panel.ids))
+        parts = []
+        for start in range(0, len(series), _BATCH):
+            chosen = slice(start, start + _BATCH)
+            windows = source.gather(series[chosen], panel.lengths[chosen])
+            raw = self.network_(network_inputs(windows)).astype(np.float64)
+            parts.append(raw + windows.shift[:, None, None])
+        values = np.concatenate(parts)
+        point = values[..., self.network_.point_index]
+        if not self._calibrated:
+            return point, values[..., : len(shown)]
+        scaled = scale_forecasts(self.network_, source, series, panel.lengths, values)
+        calibrated = self._calibration.quantiles(scaled, np.array(shown))
+        return point, scaled.unscale(calibrated)
+
+    def _named(self, columns: dict[str, Any]) -> dict[str, Array]:
+        """Arrays under the user's names, ids of their own type."""
+        ids = columns.pop("unique_id").tolist()
+        if len({type(name) for name in ids}) == 1 and isinstance(ids[0], str | int):
+            own = np.array(ids)
+        else:
+            own = np.array(ids, dtype=object)
+        first = {} if self.columns_.id is None else {self.columns_.id: own}
+        stamps = {self.columns_.time: np.asarray(columns.pop("ds"))}
+        return {**first, **stamps, **columns}
+
+
+def network_inputs(windows: Windows) -> dict[str, Array]:
+    """The dict that a network takes; parts of width 0 are left out."""
+    inputs = {"target": windows.past, **windows.covariates}
+    if windows.calendar.shape[-1]:
+        known = [windows.calendar, *([inputs["future"]] if "future" in inputs else [])]
+        inputs["future"] = np.concatenate(known, axis=-1)
+    return inputs
+
+
+def _is_frame(table: Any) -> bool:
+    """Of pandas or polars, without importing either."""
+    return type(table).__module__.partition(".")[0] in ("pandas", "polars")
