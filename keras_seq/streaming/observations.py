@@ -96,7 +96,7 @@ def _read_columns(data: Any, names: Names, clock: Clock) -> Rows:
             )
     values = _as_numbers(data[names.target], names.target)
     stamps = _as_stamps(data[names.time], names.time, clock)
-    ids = [ONLY] * len(values)
+    ids: list[Key] = [ONLY] * len(values)
     if names.id is not None:
         column = data[names.id]
         ids = check_keys(

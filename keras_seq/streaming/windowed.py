@@ -15,7 +15,7 @@ _KEPT = 1 << 16
 _AHEAD = 256
 
 Forward = Callable[[dict[str, Array]], Array]
-# From windows, float32 `(batch, lookback)`, their shift and the network's answer to
+# From the network's answer, windows (float32, `(batch, lookback)`) and their shift to
 # the outputs.
 Finish = Callable[[Array, Array, Array], Array]
 
@@ -102,7 +102,7 @@ class WindowedStepper:
         if self._has_calendar:
             inputs["future"] = self._calendar(positions)
         raw = self.forward(inputs).astype(np.float64) + shift[:, None, None]
-        return raw if self.finish is None else self.finish(target, shift, raw)
+        return raw if self.finish is None else self.finish(raw, target, shift)
 
     def _calendar(self, positions: Array) -> Array:
         """float32, `(batch, lookback + horizon, num_features)`."""
