@@ -45,7 +45,7 @@ def make_windowed(**options):
     clock = Clock("D", np.datetime64("2024-01-01", "us"))
 
     def forward(inputs):
-        return np.nan_to_num(inputs["target"].reshape(-1, 2, 2), nan=-1.0)
+        return inputs["target"].reshape(-1, 2, 2)
 
     stepper = WindowedStepper(
         lookback=4,
@@ -171,11 +171,11 @@ def test_what_a_window_forgets_is_not_run():
     session = make_windowed()
     session.step({"a": 1.0, "b": 1.0}, ds=day(0))
     answer = session.step({"a": 2.0}, ds=day(50_000_000))
-    np.testing.assert_array_equal(answer.values[0].ravel(), [-1, -1, -1, 2])
+    np.testing.assert_array_equal(answer.values[0].ravel(), [np.nan, np.nan, np.nan, 2])
     answer = session.step({"b": 2.0}, ds=day(3))
-    np.testing.assert_array_equal(answer.values[0].ravel(), [1, -1, -1, 2])
+    np.testing.assert_array_equal(answer.values[0].ravel(), [1, np.nan, np.nan, 2])
     answer = session.step({"b": 3.0}, ds=day(6))
-    np.testing.assert_array_equal(answer.values[0].ravel(), [2, -1, -1, 3])
+    np.testing.assert_array_equal(answer.values[0].ravel(), [2, np.nan, np.nan, 3])
     rows = pd.DataFrame(
         {"unique_id": "c", "ds": day(0) + np.arange(90_000), "y": np.arange(90_000.0)}
     )
@@ -184,7 +184,7 @@ def test_what_a_window_forgets_is_not_run():
     session.stepper.step = lambda *given: calls.append(1) or step(*given)
     answer = session.step(rows.drop(89_998))
     np.testing.assert_array_equal(
-        answer.values[0].ravel(), [89_996, 89_997, -1, 89_999]
+        answer.values[0].ravel(), [89_996, 89_997, np.nan, 89_999]
     )
     assert len(calls) == 4
 
