@@ -6,13 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from pandas.tseries.frequencies import to_offset
 
 from keras_seq.forecasting.covariates import Covariates, Levels, ranges
 from keras_seq.numpy_runtime.clock import calendar
 
 if TYPE_CHECKING:
-    from keras_seq.forecasting.panel import Panel
+    from keras_seq.forecasting.plain_panel import PlainPanel
 
 # Categories that change with time are shown as one number each.
 MAX_CATEGORIES = 100
@@ -42,6 +41,8 @@ def steps_per_day(freq: str | int) -> int:
     """Of a frequency of hours or less; 0 for others and for whole numbers."""
     if isinstance(freq, int):
         return 0
+    from pandas.tseries.frequencies import to_offset
+
     offset = to_offset(freq)
     if offset.rule_code not in _SECONDS:
         return 0
@@ -58,6 +59,8 @@ def default_season_length(freq: str | int) -> int:
         return 1
     if day := steps_per_day(freq):
         return day
+    from pandas.tseries.frequencies import to_offset
+
     offset = to_offset(freq)
     name = offset.rule_code.split("-")[0]
     season = _SEASONS.get(name, 1)
@@ -159,7 +162,7 @@ class CovariateEncoder:
     columns: tuple[Encoding, ...]
 
     @classmethod
-    def learn(cls, panel: "Panel", end: np.ndarray) -> Self | None:
+    def learn(cls, panel: "PlainPanel", end: np.ndarray) -> Self | None:
         """Learns from a panel; None where it has no covariates.
 
         Args:

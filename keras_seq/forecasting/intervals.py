@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-import keras
 import numpy as np
-from scipy.special import ndtri
 
 from keras_seq.forecasting.windows import WindowSource
-from keras_seq.training.runtime import derive_seed
+from keras_seq.numpy_runtime.special import ndtri
 
 # The least distance from the median to an outer quantile, in scales of the window.
 _LEAST_WIDTH = 1e-3
@@ -96,7 +94,7 @@ class ScaledForecasts:
 
 
 def scale_forecasts(
-    model: keras.Model,
+    model: Any,
     source: WindowSource,
     series: np.ndarray,
     origins: np.ndarray,
@@ -106,7 +104,7 @@ def scale_forecasts(
     """Brings forecasts to the scale of their windows, and what came beside them.
 
     Args:
-        model: Of `build_forecaster`.
+        model: Of `build_forecaster`, or a `ForecastNetwork` of the NumPy runtime.
         source: Windows.
         series: int64, `(num_windows,)`.
         origins: int64, `(num_windows,)`.
@@ -296,6 +294,8 @@ def draw_shares(
     Returns:
         float64, `(num_series, horizon, num_paths)`, within (0, 1).
     """
+    from keras_seq.training.runtime import derive_seed  # which imports Keras
+
     root = np.linalg.cholesky(correlation + 1e-9 * np.eye(len(correlation)))
     shares = np.empty((len(ids), len(correlation), num_paths))
     for index, name in enumerate(ids):

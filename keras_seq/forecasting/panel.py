@@ -17,13 +17,9 @@ from keras_seq.forecasting.columns import (
     check_time,
     refuse_rows,
 )
-from keras_seq.forecasting.covariates import (
-    Covariates,
-    Levels,
-    ranges,
-    read_ahead,
-    read_covariates,
-)
+from keras_seq.forecasting.covariate_columns import read_ahead, read_covariates
+from keras_seq.forecasting.covariates import Covariates, Levels
+from keras_seq.forecasting.plain_panel import PlainPanel, lay_flat
 
 
 @dataclass(frozen=True)
@@ -52,35 +48,10 @@ class TimeGrid:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """Many series as one flat array, gaps filled with NaN.
+class Panel(PlainPanel):
+    """PlainPanel that pandas frames become and are made of."""
 
-    Attributes:
-        ids: `(num_series,)`, sorted.
-        offsets: int64, `(num_series + 1,)`; series i is
-            `values[offsets[i]:offsets[i + 1]]`.
-        values: float64, in the unit of the target column; NaN is missing.
-        first: int64, `(num_series,)`: the grid position of each series' first step.
-        grid: The stamps all series share.
-        covariates: Columns beside the values; None where there are none.
-    """
-
-    ids: np.ndarray
-    offsets: np.ndarray
-    values: np.ndarray
-    first: np.ndarray
     grid: TimeGrid
-    covariates: Covariates | None = None
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Steps of each series, gaps included: int64, `(num_series,)`."""
-        return np.diff(self.offsets)
-
-    @property
-    def end(self) -> int:
-        """The grid position just after the last step of any series."""
-        return int((self.first + self.lengths).max())
 
     def last_stamps(self) -> pd.Series:
         """The stamp of each series' last step, indexed by id."""
@@ -103,29 +74,6 @@ class Panel:
                 "y": self.values,
             }
         )
-
-    def until(self, position: int) -> Self:
-        """The part before a grid position; series that begin later are left out.
-
-        Future covariates stay known beyond it.
-        """
-        kept = np.clip(position - self.first, 0, self.lengths)
-        return self._part(np.zeros_like(kept), kept)
-
-    def tail(self, steps: int) -> Self:
-        """The last `steps` of each series."""
-        return self._part(np.maximum(self.lengths - steps, 0), self.lengths)
-
-    def extended(self, values: np.ndarray) -> Self:
-        """Adds steps after each series: `(num_series, steps)`."""
-        steps = values.shape[1]
-        offsets, _ = ranges(self.offsets[:-1], self.lengths + steps)
-        _, old = ranges(offsets[:-1], self.lengths)
-        _, new = ranges(offsets[1:] - steps, np.full_like(self.lengths, steps))
-        merged = np.empty(offsets[-1])
-        merged[old], merged[new] = self.values, values.reshape(-1)
-        beside = self.covariates and self.covariates.stretched(old, offsets[-1])
-        return replace(self, offsets=offsets, values=merged, covariates=beside)
 
     def with_future(
         self, frame: Any, columns: Columns, horizon: int, whole: bool = True
@@ -191,19 +139,6 @@ class Panel:
             else None,
         )
 
-    def _part(self, low: np.ndarray, high: np.ndarray) -> Self:
-        """Steps `low[i]:high[i]` of each series; empty ones are left out."""
-        kept = high > low
-        offsets, flat = ranges((self.offsets[:-1] + low)[kept], (high - low)[kept])
-        return replace(
-            self,
-            ids=self.ids[kept],
-            offsets=offsets,
-            values=self.values[flat],
-            first=(self.first + low)[kept],
-            covariates=self.covariates and self.covariates.part(kept, low, flat),
-        )
-
 
 def make_panel(
     frame: pd.DataFrame | pd.Series,
@@ -250,10 +185,8 @@ def make_panel(
     starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
     bounds = np.append(starts, len(codes))
     grid, positions = _lay_on_grid(frame, stamps, bounds, columns, freq)
-    first, last = positions[starts], positions[bounds[1:] - 1]
-    offsets = np.concatenate([[0], np.cumsum(last - first + 1)])
+    first, offsets, rows = lay_flat(starts, positions)
     values = np.full(offsets[-1], np.nan)
-    rows = positions - np.repeat(first - offsets[:-1], np.diff(bounds))
     values[rows] = target[order]
     beside = read_covariates(frame, columns, starts, offsets, rows, levels)
     return Panel(ids, offsets, values, first, grid, beside)

@@ -9,6 +9,7 @@ from utilsforecast import losses
 
 from keras_seq.errors import check_choice
 from keras_seq.forecasting.panel import Panel
+from keras_seq.forecasting.plain_panel import PlainPanel
 from keras_seq.forecasting.windows import Windows
 
 BASELINES = ("seasonal_naive", "naive")
@@ -59,7 +60,7 @@ def finite_mean(values: np.ndarray) -> float:
     return float(finite.mean()) if len(finite) else float("nan")
 
 
-def naive_scale(panel: Panel, season_length: int, end: np.ndarray) -> np.ndarray:
+def naive_scale(panel: PlainPanel, season_length: int, end: np.ndarray) -> np.ndarray:
     """MASE's scale: the mean |y[t] - y[t - season]| of each series before `end`.
 
     Args:

@@ -9,7 +9,7 @@ from keras_seq.forecasting.features import (
     calendar_features,
     steps_per_day,
 )
-from keras_seq.forecasting.panel import Panel
+from keras_seq.forecasting.plain_panel import PlainPanel as Panel
 
 # float32 holds 7 digits: beyond this ratio the spread would have fewer than 3.
 _LEVEL_OVER_SPREAD = 1e4

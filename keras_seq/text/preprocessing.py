@@ -1,7 +1,7 @@
 """TextPreprocessor: raw strings to token ids, with what it learned from them."""
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple, Self
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from keras_seq.text.normalization import (
     unpack_strings,
 )
 from keras_seq.text.spooling import IdFile, tokenize_blocks
-from keras_seq.text.streaming import StreamedTexts
 from keras_seq.text.tokenizing import Tokenized, count_tokens, look_up, tokenize
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
@@ -32,6 +31,14 @@ LARGE_CORPUS = 10_000
 # Distinct tokens of texts in files that are held before the rarest are forgotten: so
 # many times `max_tokens`, and so many at least.
 HELD_PER_TOKEN, HELD_AT_LEAST = 20, 1_000_000
+
+
+@runtime_checkable
+class Blocks(Protocol):
+    """Texts in files, as `keras_seq.text.streaming.StreamedTexts` has them."""
+
+    def blocks(self) -> Iterator[list[str]]:
+        """Some of the texts after others."""
 
 
 class TokenRows(NamedTuple):
@@ -132,7 +139,7 @@ class TextPreprocessor:
         """
         if not hasattr(self, "_splitter"):
             self._use(unicode_table())
-        if isinstance(texts, StreamedTexts):
+        if isinstance(texts, Blocks):
             most = max(HELD_AT_LEAST, HELD_PER_TOKEN * self.max_tokens)
             return tokenize_blocks(self._splitter, texts.blocks(), most)
         return tokenize(self._splitter, list(texts))
@@ -193,7 +200,7 @@ class TextPreprocessor:
 
     def transform(self, texts: Iterable[str]) -> TokenRows:
         """Turns texts into rows of ids, truncated to `row_length_`."""
-        if isinstance(texts, StreamedTexts):
+        if isinstance(texts, Blocks):
             return self._spool(map(self.transform, texts.blocks()))
         ids, lengths = look_up(self._splitter, list(texts), self._ids, unknown=1)
         return self._truncate(ids, lengths, self.row_length_)

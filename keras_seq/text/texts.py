@@ -1,16 +1,19 @@
 """Checks of raw texts and weights."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 
 def is_missing(value: Any) -> bool:
     """Whether a single value is None, NaN, NaT or pandas' NA."""
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+    pandas = sys.modules.get("pandas")  # who has a value of its kind has loaded it
+    if pandas is None:
+        return value is None or (isinstance(value, float) and value != value)
+    return bool(pandas.api.types.is_scalar(value) and pandas.isna(value))
 
 
 def check_texts(texts: Sequence[str], name: str = "texts") -> list[str]:
@@ -26,7 +29,7 @@ def check_texts(texts: Sequence[str], name: str = "texts") -> list[str]:
             f"one. Received: {texts[:60]!r}"
         )
     # Iterating over a table gives its column names: strings, and never what is meant.
-    table = isinstance(texts, pd.DataFrame | Mapping)
+    table = isinstance(texts, Mapping) or type(texts).__name__ == "DataFrame"
     if table or not hasattr(texts, "__iter__"):
         raise TypeError(
             f"`{name}` must be a list, an array or a Series of strings. "
