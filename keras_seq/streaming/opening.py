@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from keras_seq.errors import ArtifactError, check_choice
+from keras_seq.forecasting.intervals import ScaledForecasts
+from keras_seq.forecasting.names import Columns
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.numpy_runtime.forecast_network import ForecastNetwork
 from keras_seq.numpy_runtime.text_network import TextNetwork
 from keras_seq.streaming.documents import TextSession
 from keras_seq.streaming.engines import keras_forward, pad_batch
-from keras_seq.streaming.observations import Names, Rows
+from keras_seq.streaming.observations import Rows
 from keras_seq.streaming.pieces import PieceReader
 from keras_seq.streaming.readers import (
     CarryingReader,
@@ -27,6 +29,7 @@ from keras_seq.streaming.rows import Array, check_keys
 from keras_seq.streaming.sessions import ForecastSession, Stepper
 from keras_seq.streaming.windowed import Finish, WindowedStepper
 from keras_seq.text.calibration import apply_temperature
+from keras_seq.text.preprocessing import TokenRows, head_length
 
 ENGINES = ("auto", "numpy", "keras")
 
@@ -72,7 +75,7 @@ def open_session(
         clock,
         start=tail.end,
         outputs=("y_hat", *quantiles),
-        names=Names(forecaster.id_col, forecaster.time_col, forecaster.target_col),
+        names=Columns(forecaster.id_col, forecaster.time_col, forecaster.target_col),
         on_late=on_late,
         max_keys=max_keys,
         on_full=on_full,
@@ -174,8 +177,6 @@ def _numpy_network(
 
 def _calibrate(forecaster: Any, network: ForecastNetwork | None) -> Finish:
     """The network's answer in the order of the columns, its quantiles calibrated."""
-    from keras_seq.forecasting.intervals import ScaledForecasts
-
     model, levels = forecaster.model_, forecaster.quantiles_
     point, log = model.point_index, model.scaler.scaling == "log"
     measure = network.scaler.location_and_scale if network else _keras_scale(model)
@@ -315,9 +316,6 @@ def open_text_session(
 
 
 def _text_reader(classifier: Any, weights: dict[str, Array], engine: str) -> Reader:
-    # Not at the top: it imports what reads files, and pandas with it.
-    from keras_seq.text.preprocessing import head_length
-
     longest, truncation = classifier.preprocessor_.row_length_, classifier.truncation
     network = None
     if engine != "keras":
@@ -343,7 +341,6 @@ def _text_reader(classifier: Any, weights: dict[str, Array], engine: str) -> Rea
 
 def _keras_classifier(classifier: Any) -> Callable[[dict[str, Array]], Array]:
     """Whole texts through the Keras network, in the lengths it was trained in."""
-    from keras_seq.text.preprocessing import TokenRows
 
     def answer(inputs: dict[str, Array]) -> Array:
         tokens, length = inputs["tokens"], inputs["length"]

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from keras_seq import ArtifactError
+from keras_seq.forecasting.names import Columns
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.streaming import ForecastSession, WindowedStepper
-from keras_seq.streaming.observations import Names
 
 
 class Sums:
@@ -106,13 +106,13 @@ def test_rows_of_a_frame_in_any_order():
 
 
 def test_names_of_columns_are_the_estimators():
-    session = make_session(names=Names("shop", "when", "sold"))
+    session = make_session(names=Columns("shop", "when", "sold"))
     rows = {"shop": np.array(["x"]), "when": np.array([day(3)]), "sold": [2]}
     frame = session.step(rows).to_frame()
     assert list(frame) == ["shop", "when", "y_hat", "n"]
     with pytest.raises(ValueError, match=r"no column 'sold' \(target_col\)"):
         session.step(pd.DataFrame({"shop": ["x"], "when": [day(4)]}))
-    alone = make_session(names=Names(None))
+    alone = make_session(names=Columns(None))
     assert list(alone.step(3.0).to_frame()) == ["ds", "y_hat", "n"]
     assert told(alone.step({"ds": [day(4)], "y": [1.0]})) == {"series": (4, 5)}
 
