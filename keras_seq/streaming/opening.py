@@ -16,7 +16,7 @@ from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.numpy_runtime.forecast_network import ForecastNetwork
 from keras_seq.numpy_runtime.text_network import TextNetwork
 from keras_seq.streaming.documents import TextSession
-from keras_seq.streaming.engines import keras_forward, pad_batch
+from keras_seq.streaming.engines import keras_forward, numpy_forward, pad_batch
 from keras_seq.streaming.observations import Rows
 from keras_seq.streaming.pieces import PieceReader
 from keras_seq.streaming.readers import (
@@ -123,9 +123,9 @@ def model_fingerprint(*parts: Any) -> str:
 
 
 def model_weights(model: Any) -> dict[str, Array]:
-    """Weights by path, as the artefact names them, without carried states."""
+    """Copies of weights by path, as the artefact names them; no carried states."""
     return {
-        weight.path: np.asarray(weight)
+        weight.path: np.array(weight)
         for weight in model.weights
         if not weight.path.rsplit("/", 1)[-1].startswith("state_")
     }
@@ -151,7 +151,7 @@ def _windowed_stepper(forecaster: Any, clock: Clock, engine: str) -> WindowedSte
         horizon=forecaster.horizon,
         clock=clock,
         centered=forecaster._spec.centered,
-        forward=network or keras_forward(model),
+        forward=numpy_forward(network) if network else keras_forward(model),
         fingerprint=model_fingerprint(forecaster._builder_args, weights, deviations),
         finish=_calibrate(forecaster, network) if calibrated else finish,
     )

@@ -167,7 +167,8 @@ class ForecastSession(KeyedSession):
                 any number of rows for each key, in any order.
             ds: Stamp of all values of `{key: number}`. None: one step after the last of
                 each key; of a new key, the latest stamp that any key has (this call's
-                included), else the step after the training data.
+                included), else the step after the training data. Strings and NumPy's
+                stamps are in UTC if the training data have a time zone.
 
         Returns:
             The forecasts after each key's last value.
@@ -278,8 +279,9 @@ class ForecastSession(KeyedSession):
         return answers
 
     def _get_state(self) -> dict[str, Any]:
-        return {**super()._get_state(), "reached": self._reached}
+        own = {"start": self._start, "reached": self._reached}
+        return {**super()._get_state(), **own}
 
     def _set_state(self, state: dict[str, Any]) -> None:
         super()._set_state(state)
-        self._reached = state["reached"]
+        self._start, self._reached = state["start"], state["reached"]

@@ -7,11 +7,8 @@ import numpy as np
 
 from keras_seq.forecasting.windows import window_shift
 from keras_seq.numpy_runtime.clock import Clock
+from keras_seq.streaming.calendar import CalendarTable
 from keras_seq.streaming.rows import Array, State
-
-# Calendar features that are kept, in steps; a range beyond that is computed anew.
-_KEPT = 1 << 16
-_AHEAD = 256
 
 Forward = Callable[[dict[str, Array]], Array]
 # From the network's answer, windows (float32, `(batch, lookback)`) and their shift to
@@ -56,9 +53,7 @@ class WindowedStepper:
         self.arrays: dict[str, tuple[tuple[int, ...], Any]] = {
             "window": ((lookback,), np.float64)
         }
-        self._kept: tuple[int, Array] = 0, np.zeros((0, 0), np.float32)
-        one = np.zeros(1, np.int64)
-        self._has_calendar = clock.features(one).shape[-1] > 0
+        self._calendar = CalendarTable(clock, 1 - lookback, horizon)
 
     def cold(self, count: int) -> State:
         """Windows without a value."""
@@ -78,20 +73,8 @@ class WindowedStepper:
         shift = window_shift(past, self.centered)
         target = (past - shift[:, None]).astype(np.float32)
         inputs = {"target": target}
-        if self._has_calendar:
-            inputs["future"] = self._calendar(positions)
+        calendar = self._calendar(positions)
+        if calendar is not None:
+            inputs["future"] = calendar
         raw = self.forward(inputs).astype(np.float64) + shift[:, None, None]
         return raw if self.finish is None else self.finish(raw, target, shift)
-
-    def _calendar(self, positions: Array) -> Array:
-        """float32, `(batch, lookback + horizon, num_features)`."""
-        offsets = np.arange(1 - self.lookback, self.horizon + 1)
-        low = int(positions.min()) + 1 - self.lookback
-        high = int(positions.max()) + self.horizon + 1
-        if high - low > _KEPT:
-            return self.clock.features(positions[:, None] + offsets)
-        first, table = self._kept
-        if low < first or high > first + len(table):
-            first, table = low, self.clock.features(np.arange(low, high + _AHEAD))
-            self._kept = first, table  # at once, since threads may read it
-        return table[positions[:, None] + offsets - first]

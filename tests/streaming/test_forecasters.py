@@ -56,7 +56,8 @@ def daily():
 
 @pytest.fixture(scope="module")
 def whole_numbers():
-    return fit(make_frame(freq=2), freq=2, scaling="log", quantiles=(0.2, 0.5))
+    options = {"scaling": "log", "quantiles": (0.2, 0.5), "point": "mean"}
+    return fit(make_frame(freq=2), freq=2, **options)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def hourly():
     frame = make_frame(freq="h").assign(
         when=lambda f: f["when"].dt.tz_localize("Europe/Vienna")
     )
-    return fit(frame, freq="h", point="mean")
+    return fit(frame, freq="h")
 
 
 def check_equal(found, expected):
@@ -87,7 +88,7 @@ ENGINES = ["numpy", "keras"]
         ("daily", "numpy"),
         pytest.param("daily", "keras", marks=pytest.mark.numeric),
         ("whole_numbers", "numpy"),
-        ("hourly", "numpy"),
+        pytest.param("hourly", "numpy", marks=pytest.mark.slow),
     ],
 )
 def test_stepping_one_by_one_equals_predict(request, name, engine):
@@ -141,7 +142,7 @@ def test_values_without_stamps_follow_the_training_data(daily):
     assert answer.outputs == ("y_hat", "y_hat_q0.1", "y_hat_q0.5", "y_hat_q0.9")
 
 
-def test_a_history_is_where_keys_start(daily):
+def test_a_history_is_where_keys_start(daily, tmp_path):
     frame = make_frame(4, 25, seed=8)
     session = open_session(daily, history=frame, engine="keras")
     stamp = frame["when"].max() + pd.Timedelta(days=1)
@@ -149,6 +150,12 @@ def test_a_history_is_where_keys_start(daily):
     answer = session.step({"s3": 12.0})
     expected = daily.predict(pd.concat([frame[frame["shop"] == "s3"], more]))
     check_equal(answer.to_frame(), expected)
+    early = open_session(daily, history=frame, engine="keras")
+    early.snapshot(tmp_path / "states")
+    restored = open_session(daily, engine="keras")
+    restored.restore(tmp_path / "states")
+    for each in (early, restored):  # nobody is there yet
+        assert each.step({"new": 1.0}).ds[0, 0] == stamp + pd.Timedelta(days=1)
     fresh = session.step({"new": 1.0})
     assert fresh.ds[0, 0] == stamp + pd.Timedelta(days=1)
     with pytest.raises(ValueError, match="`history` must be .*history='end'"):
