@@ -102,7 +102,7 @@ class WindowSource:
         flat = offsets[series][:, None] + np.where(inside, steps, 0)
         values = np.where(inside, self.panel.values[flat], np.nan)
         past, target = values[:, :lookback], values[:, lookback:]
-        shift = self._shift(past)
+        shift = window_shift(past, self.spec.centered)
         covariates = {}
         if self.spec.encoder is not None and self.panel.covariates is not None:
             before = np.where(inside, flat, -1)[:, :lookback]
@@ -119,15 +119,25 @@ class WindowSource:
             covariates=covariates,
         )
 
-    def _shift(self, past: np.ndarray) -> np.ndarray:
-        """What to subtract from each window, from its own past alone."""
-        seen = ~np.isnan(past)
-        newest = past.shape[1] - 1 - np.argmax(seen[:, ::-1], axis=1)
-        last = np.where(seen.any(axis=1), past[np.arange(len(past)), newest], 0.0)
-        if self.spec.centered:
-            return last
-        spread = np.where(seen, np.abs(past - last[:, None]), 0.0).max(axis=1)
-        return np.where(np.abs(last) > _LEVEL_OVER_SPREAD * spread, last, 0.0)
+
+def window_shift(past: np.ndarray, centered: bool) -> np.ndarray:
+    """What to subtract from each window before it becomes float32.
+
+    Args:
+        past: float64, `(batch, lookback)`; NaN is missing.
+        centered: Whether it is each window's last observed value; if not, it is only
+            where the level dwarfs the spread, else 0.
+
+    Returns:
+        float64, `(batch,)`.
+    """
+    seen = ~np.isnan(past)
+    newest = past.shape[1] - 1 - np.argmax(seen[:, ::-1], axis=1)
+    last = np.where(seen.any(axis=1), past[np.arange(len(past)), newest], 0.0)
+    if centered:
+        return last
+    spread = np.where(seen, np.abs(past - last[:, None]), 0.0).max(axis=1)
+    return np.where(np.abs(last) > _LEVEL_OVER_SPREAD * spread, last, 0.0)
 
 
 @dataclass(frozen=True)

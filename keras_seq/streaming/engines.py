@@ -7,8 +7,8 @@ import numpy as np
 
 from keras_seq.streaming.rows import Array
 
-# Rows at a time: more would only take more memory.
-MOST_ROWS = 1024
+# Rows at a time: more would only take more memory, and in NumPy leave the cache.
+MOST_ROWS, _NUMPY_ROWS = 1024, 256
 
 
 def pad_batch(array: Array, size: int) -> Array:
@@ -17,24 +17,42 @@ def pad_batch(array: Array, size: int) -> Array:
     return np.concatenate([array, np.repeat(array[:1], missing, axis=0)])
 
 
-def in_batches(
-    run: Callable[[dict[str, Array]], Array], inputs: dict[str, Array]
-) -> Array:
-    """Runs at most `MOST_ROWS` rows at a time, padded to a power of two.
+def padded(run: Callable[[dict[str, Array]], Array]) -> Any:
+    """Runs a batch padded to a power of two.
 
     A network compiles once for each shape, so that there are eleven at most.
     """
+
+    def answer(inputs: dict[str, Array]) -> Array:
+        count = len(next(iter(inputs.values())))
+        size = 1 << (count - 1).bit_length()
+        batch = {name: pad_batch(array, size) for name, array in inputs.items()}
+        return run(batch)[:count]
+
+    return answer
+
+
+def in_parts(
+    run: Callable[[dict[str, Array]], Array], inputs: dict[str, Array], most: int
+) -> Array:
+    """Runs so many rows at a time."""
     count = len(next(iter(inputs.values())))
-    parts = []
-    for start in range(0, count, MOST_ROWS):
-        rows = min(count - start, MOST_ROWS)
-        size = 1 << (rows - 1).bit_length()
-        batch = {
-            name: pad_batch(array[start : start + rows], size)
-            for name, array in inputs.items()
-        }
-        parts.append(run(batch)[:rows])
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if count <= most:
+        return run(inputs)
+    parts = [
+        run({name: array[start : start + most] for name, array in inputs.items()})
+        for start in range(0, count, most)
+    ]
+    return np.concatenate(parts)
+
+
+def numpy_forward(network: Any) -> Callable[[dict[str, Array]], Array]:
+    """A NumPy network's answer, so many rows at a time that they stay in the cache.
+
+    Args:
+        network: From a dict of arrays to an array.
+    """
+    return lambda inputs: in_parts(network, inputs, _NUMPY_ROWS)
 
 
 def keras_forward(model: Any) -> Callable[[dict[str, Array]], Array]:
@@ -47,23 +65,29 @@ def keras_forward(model: Any) -> Callable[[dict[str, Array]], Array]:
     """
     import keras
 
-    if keras.backend.backend() == "tensorflow":
-        return _traced_once(model)
     from keras_seq.training.autodiff import compiled
 
-    # What JAX compiles would keep the weights that it was traced with.
-    pure = compiled(
-        lambda trained, others, batch: model.stateless_call(
-            trained, others, batch, training=False
-        )[0]
-    )
-
-    def answer(batch: dict[str, Array]) -> Array:
-        trained = [variable.value for variable in model.trainable_variables]
-        others = [variable.value for variable in model.non_trainable_variables]
-        return np.asarray(pure(trained, others, batch))
-
-    return lambda inputs: in_batches(answer, inputs)
+    if keras.backend.backend() == "tensorflow":
+        run = _traced_once(model)
+    elif keras.backend.backend() == "jax":
+        # What JAX compiles would keep the weights that it was traced with.
+        pure = compiled(
+            lambda trained, others, batch: model.stateless_call(
+                trained, others, batch, training=False
+            )[0]
+        )
+        run = padded(
+            lambda batch: np.asarray(
+                pure(
+                    [variable.value for variable in model.trainable_variables],
+                    [variable.value for variable in model.non_trainable_variables],
+                    batch,
+                )
+            )
+        )
+    else:
+        run = model.predict_on_batch
+    return lambda inputs: in_parts(run, inputs, MOST_ROWS)
 
 
 def _traced_once(model: Any) -> Callable[[dict[str, Array]], Array]:
@@ -79,18 +103,4 @@ def _traced_once(model: Any) -> Callable[[dict[str, Array]], Array]:
         input_signature=[shapes],
         autograph=False,
     )
-
-    def answer(inputs: dict[str, Array]) -> Array:
-        count = len(next(iter(inputs.values())))
-        parts = [
-            run(
-                {
-                    name: array[start : start + MOST_ROWS]
-                    for name, array in inputs.items()
-                }
-            )
-            for start in range(0, count, MOST_ROWS)
-        ]
-        return np.concatenate([part.numpy() for part in parts])
-
-    return answer
+    return lambda inputs: run(inputs).numpy()

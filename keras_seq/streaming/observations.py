@@ -7,19 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_seq.forecasting.names import Columns
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.streaming.rows import Array, Key, check_keys
 
 # Key of the one series of a forecaster without `id_col`.
 ONLY = "series"
-
-
-class Names(NamedTuple):
-    """Columns of a long frame; `id` None means one single series."""
-
-    id: str | None = "unique_id"
-    time: str = "ds"
-    target: str = "y"
 
 
 class Rows(NamedTuple):
@@ -38,7 +31,7 @@ class Rows(NamedTuple):
     positions: Array | None
 
 
-def read_rows(data: Any, ds: Any, names: Names, clock: Clock) -> Rows:
+def read_rows(data: Any, ds: Any, names: Columns, clock: Clock) -> Rows:
     """Reads what `ForecastSession.step` was given.
 
     Args:
@@ -63,13 +56,12 @@ def read_rows(data: Any, ds: Any, names: Names, clock: Clock) -> Rows:
     return _read_columns(data, names, clock)
 
 
-def _are_columns(data: Mapping[Any, Any], names: Names) -> bool:
-    wanted = [name for name in names if name is not None]
+def _are_columns(data: Mapping[Any, Any], names: Columns) -> bool:
     return all(
         name in data
         and hasattr(data[name], "__len__")
         and not isinstance(data[name], str)
-        for name in wanted
+        for name in names.names()
     )
 
 
@@ -83,20 +75,20 @@ def _read_values(data: Mapping[Any, Any], ds: Any, clock: Clock) -> Rows:
     return Rows(keys, np.arange(len(keys)), values, positions)
 
 
-def _read_columns(data: Any, names: Names, clock: Clock) -> Rows:
+def _read_columns(data: Any, names: Columns, clock: Clock) -> Rows:
     if not isinstance(data, Mapping):
-        from keras_seq.forecasting.columns import Columns, as_frame
+        from keras_seq.forecasting.columns import as_frame  # pandas is here, then
 
-        data = as_frame(data, Columns(*names))
-    for name, role in zip(names, ("id_col", "time_col", "target_col"), strict=True):
-        if name is not None and name not in data:
+        data = as_frame(data, names)
+    for name, role in names.roles().items():
+        if name not in data:
             raise ValueError(
                 f"The rows have no column {name!r} ({role}). Received: the columns "
                 f"{[str(column) for column in data]}"
             )
     values = _as_numbers(data[names.target], names.target)
     stamps = _as_stamps(data[names.time], names.time, clock)
-    ids = [ONLY] * len(values)
+    ids: list[Key] = [ONLY] * len(values)
     if names.id is not None:
         column = data[names.id]
         ids = check_keys(
@@ -105,7 +97,7 @@ def _read_columns(data: Any, names: Names, clock: Clock) -> Rows:
     if not len(ids) == len(stamps) == len(values):
         raise ValueError(
             "The columns must have as many rows as each other. Received: "
-            f"{len(ids)}, {len(stamps)} and {len(values)} of {tuple(names)}"
+            f"{len(ids)}, {len(stamps)} and {len(values)} of {names.names()}"
         )
     numbers: dict[Key, int] = {}
     codes = [numbers.setdefault(key, len(numbers)) for key in ids]

@@ -3,18 +3,33 @@
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from keras_seq.errors import ArtifactError, check_choice
+from keras_seq.forecasting.intervals import ScaledForecasts
+from keras_seq.forecasting.names import Columns
 from keras_seq.numpy_runtime.clock import Clock
-from keras_seq.streaming.engines import keras_forward, pad_batch
-from keras_seq.streaming.observations import Names, Rows
+from keras_seq.numpy_runtime.forecast_network import ForecastNetwork
+from keras_seq.numpy_runtime.text_network import TextNetwork
+from keras_seq.streaming.documents import TextSession
+from keras_seq.streaming.engines import keras_forward, numpy_forward, pad_batch
+from keras_seq.streaming.observations import Rows
+from keras_seq.streaming.pieces import PieceReader
+from keras_seq.streaming.readers import (
+    CarryingReader,
+    Reader,
+    WholeReader,
+    keras_advance,
+)
 from keras_seq.streaming.rows import Array, check_keys
 from keras_seq.streaming.sessions import ForecastSession, Stepper
 from keras_seq.streaming.windowed import Finish, WindowedStepper
+from keras_seq.text.calibration import apply_temperature
+from keras_seq.text.preprocessing import TokenRows, head_length
 
 ENGINES = ("auto", "numpy", "keras")
 
@@ -60,7 +75,7 @@ def open_session(
         clock,
         start=tail.end,
         outputs=("y_hat", *quantiles),
-        names=Names(forecaster.id_col, forecaster.time_col, forecaster.target_col),
+        names=Columns(forecaster.id_col, forecaster.time_col, forecaster.target_col),
         on_late=on_late,
         max_keys=max_keys,
         on_full=on_full,
@@ -108,60 +123,63 @@ def model_fingerprint(*parts: Any) -> str:
 
 
 def model_weights(model: Any) -> dict[str, Array]:
-    """Weights by path, as the artefact names them."""
-    return {weight.path: np.asarray(weight) for weight in model.weights}
+    """Copies of weights by path, as the artefact names them; no carried states."""
+    return {
+        weight.path: np.array(weight)
+        for weight in model.weights
+        if not weight.path.rsplit("/", 1)[-1].startswith("state_")
+    }
 
 
-def order_outputs(values: Array, point_index: int, count: int) -> Array:
+def order_outputs(values: Array, *_: Any, point: int, count: int) -> Array:
     """The network's outputs in the order of the columns: the point, then quantiles."""
-    point = values[..., point_index : point_index + 1]
-    return np.concatenate([point, values[..., :count]], axis=-1)
+    return np.concatenate(
+        [values[..., point : point + 1], values[..., :count]], axis=-1
+    )
 
 
 def _windowed_stepper(forecaster: Any, clock: Clock, engine: str) -> WindowedStepper:
-    model = forecaster.model_
-    weights = model_weights(model)
-    forward = _numpy_forward(forecaster._builder_args, weights, engine)
+    model, weights = forecaster.model_, model_weights(forecaster.model_)
+    network = _numpy_network(forecaster, weights, engine)
     calibrated = forecaster.conformal and forecaster._calibration.usable
     deviations = forecaster._calibration.deviations if calibrated else None
+    finish = partial(
+        order_outputs, point=model.point_index, count=len(forecaster.quantiles_)
+    )
     return WindowedStepper(
         lookback=forecaster.lookback_,
         horizon=forecaster.horizon,
         clock=clock,
         centered=forecaster._spec.centered,
-        forward=forward or keras_forward(model),
+        forward=numpy_forward(network) if network else keras_forward(model),
         fingerprint=model_fingerprint(forecaster._builder_args, weights, deviations),
-        finish=_finish(forecaster, calibrated),
+        finish=_calibrate(forecaster, network) if calibrated else finish,
     )
 
 
-def _numpy_forward(
-    builder_args: dict[str, Any], weights: dict[str, Array], engine: str
-) -> Callable[[dict[str, Array]], Array] | None:
+def _numpy_network(
+    forecaster: Any, weights: dict[str, Array], engine: str
+) -> ForecastNetwork | None:
     """The network in NumPy; None where Keras is to run it."""
     if engine == "keras":
         return None
-    from keras_seq.numpy_runtime.forecast_network import ForecastNetwork
-
+    # Files from before there were segments do not name a decoder.
+    arguments = {"decoder": "direct", **forecaster._builder_args}
+    if "members" in arguments:
+        arguments = forecaster._builder_args
     try:
-        return ForecastNetwork(builder_args, weights)
+        return ForecastNetwork(arguments, weights)
     except ArtifactError:
         if engine == "numpy":
             raise
         return None
 
 
-def _finish(forecaster: Any, calibrated: bool) -> Finish:
-    """The network's answer in the order of the columns, calibrated if that is on."""
+def _calibrate(forecaster: Any, network: ForecastNetwork | None) -> Finish:
+    """The network's answer in the order of the columns, its quantiles calibrated."""
     model, levels = forecaster.model_, forecaster.quantiles_
-    point = model.point_index
-    if not calibrated:
-        return lambda past, shift, raw: order_outputs(raw, point, len(levels))
-    from keras_seq.forecasting.intervals import ScaledForecasts
-    from keras_seq.training.autodiff import compiled
-
-    scaler, log = model.scaler, model.scaler.scaling == "log"
-    measure = compiled(lambda past: scaler.location_and_scale(past))
+    point, log = model.point_index, model.scaler.scaling == "log"
+    measure = network.scaler.location_and_scale if network else _keras_scale(model)
     shares = np.array(levels)
     # Of a median of 0 and widths of 1 the calibrated quantiles are the factors.
     unit = np.sign(shares - 0.5) * np.ones((1, forecaster.horizon, 1))
@@ -170,12 +188,8 @@ def _finish(forecaster: Any, calibrated: bool) -> Finish:
         ScaledForecasts(unit, levels, none, none, none, none, log), shares
     )
 
-    def finish(past: Array, shift: Array, raw: Array) -> Array:
-        size = 1 << (len(past) - 1).bit_length()  # few shapes to compile
-        location, scale = (
-            np.asarray(part, np.float64)[: len(past)]
-            for part in measure(pad_batch(past, size))
-        )
+    def finish(raw: Array, past: Array, shift: Array) -> Array:
+        location, scale = (part.astype(np.float64) for part in measure(past))
         moved = raw[..., : len(levels)] - shift[:, None, None]
         if log:  # the least float32: an exponential may have become 0
             scaled = np.log(np.maximum(moved, 1e-38)) - location[..., None]
@@ -190,6 +204,20 @@ def _finish(forecaster: Any, calibrated: bool) -> Finish:
         return np.concatenate([raw[..., point : point + 1], quantiles], axis=-1)
 
     return finish
+
+
+def _keras_scale(model: Any) -> Callable[[Array], tuple[Array, ...]]:
+    """Location and scale of windows, each `(batch, 1)`."""
+    from keras_seq.training.autodiff import compiled
+
+    scaler = model.scaler
+    run = compiled(lambda past: scaler.location_and_scale(past))
+
+    def measure(past: Array) -> tuple[Array, ...]:
+        size = 1 << (len(past) - 1).bit_length()  # few shapes to compile
+        return tuple(np.asarray(x)[: len(past)] for x in run(pad_batch(past, size)))
+
+    return measure
 
 
 def _refuse_covariates(forecaster: Any) -> None:
@@ -236,3 +264,87 @@ def _plain_stamp(stamp: Any) -> Any:
 
 def _zone(stamp: Any) -> str | None:
     return None if stamp.tzinfo is None else str(stamp.tzinfo)
+
+
+def open_text_session(
+    classifier: Any,
+    *,
+    engine: str = "auto",
+    max_keys: int | None = None,
+    on_full: str = "drop",
+    spill: str | PathLike[str] | None = None,
+) -> TextSession:
+    """A session of a fitted `TextClassifier`.
+
+    Args:
+        classifier: Fitted. One that is `stateful` carries its state on from piece to
+            piece; another keeps the ids that it reads, and runs anew.
+        engine: `"numpy"`, `"keras"`, or `"auto"`: NumPy where it can run the network.
+        max_keys: As in `KeyedStates`, and so the others.
+        on_full: As in `KeyedStates`.
+        spill: As in `KeyedStates`.
+
+    Raises:
+        NotFittedError: Before `fit` or `load`.
+        ValueError: If an argument breaks a rule, if a function splits the texts, or if
+            a stateful classifier reads the end of long texts.
+    """
+    classifier._check_fitted()
+    check_choice("engine", engine, ENGINES)
+    weights = model_weights(classifier.model_)
+    prepared, arrays = classifier.preprocessor_.get_state()
+    settings = {
+        "builder": classifier._builder_args,
+        "preprocessor": prepared,
+        "truncation": classifier.truncation,
+        "split": repr(classifier.split),
+        "temperature": classifier.temperature_,
+    }
+    temperature, several = classifier.temperature_, classifier.multi_label
+    preprocessor = classifier.preprocessor_
+    return TextSession(
+        _text_reader(classifier, weights, engine),
+        PieceReader(preprocessor._splitter, preprocessor._ids),
+        fingerprint=model_fingerprint(settings, arrays, weights),
+        classes=classifier.classes_,
+        calibrate=lambda raw: apply_temperature(raw, temperature, several),
+        choose=classifier._choose_labels,
+        max_keys=max_keys,
+        on_full=on_full,
+        spill=spill,
+    )
+
+
+def _text_reader(classifier: Any, weights: dict[str, Array], engine: str) -> Reader:
+    longest, truncation = classifier.preprocessor_.row_length_, classifier.truncation
+    network = None
+    if engine != "keras":
+        try:
+            network = TextNetwork(classifier._builder_args, weights)
+        except ArtifactError:
+            if engine == "numpy":
+                raise
+    if not classifier.stateful:
+        head = 0 if longest is None else head_length(truncation, longest)
+        return WholeReader(network or _keras_classifier(classifier), longest, head)
+    if longest is not None and truncation != "head":
+        raise ValueError(
+            "`truncation` must be 'head' to read on in a stateful classifier: what it "
+            f"has read it cannot leave out. Received: {truncation=}, "
+            f"max_length={classifier.max_length!r}"
+        )
+    if network is not None:
+        return CarryingReader(network.advance, network.initial, longest)
+    model, rows = classifier.model_, classifier._builder_args["batch_size"]
+    return CarryingReader(*keras_advance(model, rows, classifier.chunk_length), longest)
+
+
+def _keras_classifier(classifier: Any) -> Callable[[dict[str, Array]], Array]:
+    """Whole texts through the Keras network, in the lengths it was trained in."""
+
+    def answer(inputs: dict[str, Array]) -> Array:
+        tokens, length = inputs["tokens"], inputs["length"]
+        valid = np.arange(tokens.shape[1]) < length[:, None]
+        return classifier._raw_probabilities(TokenRows(tokens[valid], length))
+
+    return answer

@@ -7,9 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from keras_seq.errors import check_choice
+from keras_seq.forecasting.names import Columns
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.streaming.keyed import BLOCK, KeyedSession
-from keras_seq.streaming.observations import Names, Rows, read_rows
+from keras_seq.streaming.observations import Rows, read_rows
 from keras_seq.streaming.planning import Plan, make_plan, settle, sort_rows
 from keras_seq.streaming.rows import Array, Key, State
 
@@ -64,7 +65,7 @@ class StreamForecast:
         keys: As they were given.
         values: float64, `(keys, horizon, outputs)`; NaN of a key whose values were all
             skipped as late.
-        outputs: Names of the last axis: `y_hat`, then `y_hat_q0.1` and so on.
+        outputs: Columns of the last axis: `y_hat`, then `y_hat_q0.1` and so on.
         positions: int64, `(keys,)`: of each key's last value on the clock.
     """
 
@@ -73,7 +74,7 @@ class StreamForecast:
     outputs: tuple[str, ...]
     positions: Array
     _clock: Clock = field(repr=False)
-    _names: Names = field(repr=False)
+    _names: Columns = field(repr=False)
 
     @property
     def ds(self) -> Array:
@@ -111,7 +112,7 @@ class ForecastSession(KeyedSession):
         clock: Of the stamps.
         start: Position of the first value of a key that comes without a stamp before
             any key has one: one step after the training data.
-        outputs: Names of the stepper's last axis.
+        outputs: Columns of the stepper's last axis.
         names: Of a long frame's columns.
         on_late: What to do about stamps at or before a key's last one, and about those
             repeated within a call: `"error"`, or `"skip"`, which counts them.
@@ -142,7 +143,7 @@ class ForecastSession(KeyedSession):
         *,
         start: int = 0,
         outputs: Sequence[str] = ("y_hat",),
-        names: Names | None = None,
+        names: Columns | None = None,
         on_late: str = "error",
         **options: Any,
     ):
@@ -152,7 +153,7 @@ class ForecastSession(KeyedSession):
         super().__init__("series", stepper.fingerprint, arrays, counted, **options)
         self.stepper, self.clock = stepper, clock
         self.outputs = tuple(outputs)
-        self.names = names or Names()
+        self.names = names or Columns()
         self.on_late = on_late
         self._start = start
         self._reached: int | None = None  # the latest position of any key
@@ -166,7 +167,8 @@ class ForecastSession(KeyedSession):
                 any number of rows for each key, in any order.
             ds: Stamp of all values of `{key: number}`. None: one step after the last of
                 each key; of a new key, the latest stamp that any key has (this call's
-                included), else the step after the training data.
+                included), else the step after the training data. Strings and NumPy's
+                stamps are in UTC if the training data have a time zone.
 
         Returns:
             The forecasts after each key's last value.
@@ -277,8 +279,9 @@ class ForecastSession(KeyedSession):
         return answers
 
     def _get_state(self) -> dict[str, Any]:
-        return {**super()._get_state(), "reached": self._reached}
+        own = {"start": self._start, "reached": self._reached}
+        return {**super()._get_state(), **own}
 
     def _set_state(self, state: dict[str, Any]) -> None:
         super()._set_state(state)
-        self._reached = state["reached"]
+        self._start, self._reached = state["start"], state["reached"]

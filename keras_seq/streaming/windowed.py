@@ -5,37 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from keras_seq.forecasting.windows import window_shift
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.streaming.calendar import CalendarTable
 from keras_seq.streaming.rows import Array, State
 
-# float32 holds 7 digits: beyond this ratio the spread would have fewer than 3.
-_LEVEL_OVER_SPREAD = 1e4
-
 Forward = Callable[[dict[str, Array]], Array]
-# From windows, float32 `(batch, lookback)`, their shift and the network's answer to
+# From the network's answer, windows (float32, `(batch, lookback)`) and their shift to
 # the outputs.
 Finish = Callable[[Array, Array, Array], Array]
-
-
-def window_shift(past: Array, centered: bool) -> Array:
-    """What to subtract from each window before it becomes float32.
-
-    Args:
-        past: float64, `(batch, lookback)`; NaN is missing.
-        centered: Whether it is each window's last observed value; if not, it is only
-            where the level dwarfs the spread, else 0.
-
-    Returns:
-        float64, `(batch,)`.
-    """
-    seen = ~np.isnan(past)
-    newest = past.shape[1] - 1 - np.argmax(seen[:, ::-1], axis=1)
-    last = np.where(seen.any(axis=1), past[np.arange(len(past)), newest], 0.0)
-    if centered:
-        return last
-    spread = np.where(seen, np.abs(past - last[:, None]), 0.0).max(axis=1)
-    return np.where(np.abs(last) > _LEVEL_OVER_SPREAD * spread, last, 0.0)
 
 
 class WindowedStepper:
@@ -99,4 +77,4 @@ class WindowedStepper:
         if calendar is not None:
             inputs["future"] = calendar
         raw = self.forward(inputs).astype(np.float64) + shift[:, None, None]
-        return raw if self.finish is None else self.finish(target, shift, raw)
+        return raw if self.finish is None else self.finish(raw, target, shift)
