@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from keras_seq.forecasting.panel import Panel
 from keras_seq.forecasting.stream_builder import StreamModel
 from keras_seq.forecasting.windows import WindowSource
 from keras_seq.training.lanes import Chunk
@@ -78,7 +77,7 @@ def first_values(source: WindowSource) -> np.ndarray:
     Only where the scaling does not see the level; else 0. float32 then holds the digits
     that matter, whatever the level is, and nothing is told of the future.
     """
-    panel: Panel = source.panel
+    panel = source.panel
     shift = np.zeros(len(panel.ids))
     if source.spec.centered:
         known = np.flatnonzero(np.isfinite(panel.values))

@@ -69,7 +69,9 @@ class StreamScaler(WindowScaler):
         """Numbers of the state of one stream."""
         return NUM_STATISTICS + self.context
 
-    def build(self, target_shape: Any, *_: Any, **__: Any) -> None:
+    def build(  # type: ignore[override]
+        self, target_shape: Any, *_: Any, **__: Any
+    ) -> None:
         super().build(target_shape)
 
     def compute_output_spec(
@@ -86,7 +88,7 @@ class StreamScaler(WindowScaler):
         ]
         return tuple(keras.KerasTensor(shape, dtype="float32") for shape in shapes)
 
-    def call(
+    def call(  # type: ignore[override]
         self, target: Tensor, length: Tensor, state: Tensor, at: Tensor
     ) -> tuple[Tensor, ...]:
         state = ops.cast(state, "float32")

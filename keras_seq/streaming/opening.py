@@ -14,6 +14,7 @@ from keras_seq.forecasting.intervals import ScaledForecasts
 from keras_seq.forecasting.names import Columns
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.numpy_runtime.forecast_network import ForecastNetwork
+from keras_seq.numpy_runtime.stream_network import StreamNetwork
 from keras_seq.numpy_runtime.text_network import TextNetwork
 from keras_seq.streaming.documents import TextSession
 from keras_seq.streaming.engines import keras_forward, numpy_forward, pad_batch
@@ -27,6 +28,7 @@ from keras_seq.streaming.readers import (
 )
 from keras_seq.streaming.rows import Array, check_keys
 from keras_seq.streaming.sessions import ForecastSession, Stepper
+from keras_seq.streaming.stateful import Advance, StatefulStepper, keras_stream
 from keras_seq.streaming.windowed import Finish, WindowedStepper
 from keras_seq.text.calibration import apply_temperature
 from keras_seq.text.preprocessing import TokenRows, head_length
@@ -67,7 +69,8 @@ def open_session(
     _refuse_covariates(forecaster)
     clock = forecaster_clock(forecaster)
     if stepper is None:
-        stepper = _windowed_stepper(forecaster, clock, engine)
+        make = _stateful_stepper if forecaster.stateful else _windowed_stepper
+        stepper = make(forecaster, clock, engine)
     quantiles = [f"y_hat_q{quantile:g}" for quantile in forecaster.quantiles_]
     tail = forecaster._tail
     session = ForecastSession(
@@ -89,7 +92,10 @@ def open_session(
                 f"Received: history={history!r}"
             )
         panel = tail if whole else forecaster._panel(history, fitted=True)
-        session.learn(_panel_rows(panel, clock))
+        rows = _panel_rows(panel, clock)
+        if whole and forecaster.stateful:
+            rows = _go_on(session, forecaster, rows)
+        session.learn(rows)
     return session
 
 
@@ -153,7 +159,50 @@ def _windowed_stepper(forecaster: Any, clock: Clock, engine: str) -> WindowedSte
         centered=forecaster._spec.centered,
         forward=numpy_forward(network) if network else keras_forward(model),
         fingerprint=model_fingerprint(forecaster._builder_args, weights, deviations),
-        finish=_calibrate(forecaster, network) if calibrated else finish,
+        finish=_calibrate_windows(forecaster, network) if calibrated else finish,
+    )
+
+
+def _stateful_stepper(forecaster: Any, clock: Clock, engine: str) -> StatefulStepper:
+    model, weights = forecaster.model_, model_weights(forecaster.model_)
+    advance: Advance | None = None
+    if engine != "keras":
+        try:
+            advance = StreamNetwork(forecaster._builder_args, weights).step
+        except ArtifactError:
+            if engine == "numpy":
+                raise
+    calibrated = forecaster.conformal and forecaster._calibration.usable
+    deviations = forecaster._calibration.deviations if calibrated else None
+    finish = partial(
+        order_outputs, point=model.point_index, count=len(forecaster.quantiles_)
+    )
+    return StatefulStepper(
+        context=forecaster.lookback_,
+        horizon=forecaster.horizon,
+        widths=model.state_widths,
+        clock=clock,
+        centered=forecaster._spec.centered,
+        advance=advance or keras_stream(model),
+        finish=_calibrate(forecaster) if calibrated else finish,
+        fingerprint=model_fingerprint(forecaster._builder_args, weights, deviations),
+    )
+
+
+def _go_on(session: ForecastSession, forecaster: Any, rows: Rows) -> Rows:
+    """Puts keys where training left them; returns the steps they have yet to read."""
+    stream, tail = forecaster._stream, forecaster._tail
+    state = dict(stream.arrays)
+    if "shift" in session.stepper.arrays:
+        state["shift"] = stream.shift
+    positions = np.asarray(rows.positions)
+    session.place(rows.keys, state, positions[tail.offsets[:-1]] + stream.after - 1)
+    steps = np.arange(len(tail.values)) - np.repeat(tail.offsets[:-1], tail.lengths)
+    unread = steps >= np.repeat(stream.after, tail.lengths)
+    return rows._replace(
+        codes=rows.codes[unread],
+        values=rows.values[unread],
+        positions=positions[unread],
     )
 
 
@@ -175,11 +224,23 @@ def _numpy_network(
         return None
 
 
-def _calibrate(forecaster: Any, network: ForecastNetwork | None) -> Finish:
+def _calibrate_windows(forecaster: Any, network: ForecastNetwork | None) -> Finish:
+    """`_calibrate` for windows, which are measured first."""
+    model = forecaster.model_
+    measure = network.scaler.location_and_scale if network else _keras_scale(model)
+    finish = _calibrate(forecaster)
+
+    def finish_windows(raw: Array, past: Array, shift: Array) -> Array:
+        location, scale = measure(past)
+        return finish(raw, location, scale, shift)
+
+    return finish_windows
+
+
+def _calibrate(forecaster: Any) -> Callable[[Array, Array, Array, Array], Array]:
     """The network's answer in the order of the columns, its quantiles calibrated."""
     model, levels = forecaster.model_, forecaster.quantiles_
     point, log = model.point_index, model.scaler.scaling == "log"
-    measure = network.scaler.location_and_scale if network else _keras_scale(model)
     shares = np.array(levels)
     # Of a median of 0 and widths of 1 the calibrated quantiles are the factors.
     unit = np.sign(shares - 0.5) * np.ones((1, forecaster.horizon, 1))
@@ -188,8 +249,8 @@ def _calibrate(forecaster: Any, network: ForecastNetwork | None) -> Finish:
         ScaledForecasts(unit, levels, none, none, none, none, log), shares
     )
 
-    def finish(raw: Array, past: Array, shift: Array) -> Array:
-        location, scale = (part.astype(np.float64) for part in measure(past))
+    def finish(raw: Array, location: Array, scale: Array, shift: Array) -> Array:
+        location, scale = location.astype(np.float64), scale.astype(np.float64)
         moved = raw[..., : len(levels)] - shift[:, None, None]
         if log:  # the least float32: an exponential may have become 0
             scaled = np.log(np.maximum(moved, 1e-38)) - location[..., None]

@@ -190,6 +190,18 @@ class ForecastSession(KeyedSession):
             if self._reached is not None:
                 self._start, self._reached = self._reached + 1, None
 
+    def place(self, keys: Sequence[Key], state: State, positions: Array) -> None:
+        """Puts keys into given states.
+
+        Args:
+            keys: All different.
+            state: The stepper's arrays, `(keys, ...)`.
+            positions: int64, `(keys,)`: of the last value that each has read.
+        """
+        with self._lock:
+            whole = {**state, _POSITION: positions}
+            self._store.write(keys, whole, self._store.find(keys))
+
     def stamp(self, key: Key) -> Any:
         """The stamp of a key's last value; in UTC if there is a time zone.
 
