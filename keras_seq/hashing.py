@@ -1,6 +1,8 @@
-"""hash_runs: one number for each run of tokens, the same in every runtime."""
+"""Numbers that follow from others alone: of runs of tokens, and of seeds."""
 
 from typing import Any
+
+import numpy as np
 
 # Odd, so that distinct tokens stay distinct in a power of two of buckets.
 MULTIPLIERS = (31_337, 7_919, 15_731, 24_593)
@@ -25,3 +27,15 @@ def hash_runs(tokens: Any, run: int, buckets: int, roll: Any) -> Any:
         part = high * multiplier % buckets * _HALF + low * multiplier
         mixed = mixed + roll(part % buckets, -offset, axis=-1)
     return mixed % buckets
+
+
+def derive_seed(*address: int | str) -> int:
+    """Turns an address such as `(seed, epoch, "dropout")` into one 31-bit seed.
+
+    Every random draw has an address instead of a place in a stream, so that a job
+    that was interrupted and resumed draws what an undisturbed one draws.
+    """
+    words: list[int] = []
+    for part in address:
+        words += part.encode() if isinstance(part, str) else [int(part)]
+    return int(np.random.SeedSequence(words).generate_state(1)[0] >> 1)

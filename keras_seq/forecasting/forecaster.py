@@ -33,11 +33,11 @@ from keras_seq.forecasting.frames import (
 )
 from keras_seq.forecasting.intervals import (
     Calibration,
-    accumulate,
     draw_shares,
 )
 from keras_seq.forecasting.lag_copy import find_lag_copy
 from keras_seq.forecasting.panel import Columns, Panel, cut_frame, make_panel
+from keras_seq.forecasting.rolling import roll
 from keras_seq.forecasting.scores import (
     BASELINES,
     score,
@@ -638,20 +638,16 @@ class Forecaster(SequenceEstimator):
         if self.conformal and self._calibration.usable:
             bounds = {bound for pair in (levels or {}).values() for bound in pair}
             shown = tuple(sorted({*shown, *bounds}))
-        points: list[np.ndarray] = []
-        parts: list[np.ndarray] = []
         # The end of the training data goes on from what was read before it.
-        start_at = self._stream if panel.ids is self._tail.ids else None
-        seen = panel
-        for start in range(0, horizon, self.horizon):
-            if start:
-                seen = seen.extended(points[-1])
-            point, part = self._forecast_once(seen, shown, start_at)
-            points.append(point)
-            parts.append(part)
-        point = np.concatenate(points, axis=1)[:, :horizon]
-        log = self.scaling_ == "log" and all((part > 0).all() for part in parts)
-        values = accumulate(parts, shown.index(0.5), log)[:, :horizon]
+        start = self._stream if panel.ids is self._tail.ids else None
+        point, values = roll(
+            panel,
+            lambda seen: self._forecast_once(seen, shown, start),
+            step=self.horizon,
+            horizon=horizon,
+            middle=shown.index(0.5),
+            log=self.scaling_ == "log",
+        )
         frame = forecast_frame(panel, values, shown, point)
         frame = add_levels(frame, levels or {})
         extra = [f"y_hat_q{q:g}" for q in shown if q not in self.quantiles_]

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from keras_seq.forecasting.windows import WindowSource
+from keras_seq.hashing import derive_seed
 from keras_seq.numpy_runtime.special import ndtri
 
 # The least distance from the median to an outer quantile, in scales of the window.
@@ -302,8 +303,6 @@ def draw_shares(
     Returns:
         float64, `(num_series, horizon, num_paths)`, within (0, 1).
     """
-    from keras_seq.training.runtime import derive_seed  # which imports Keras
-
     root = np.linalg.cholesky(correlation + 1e-9 * np.eye(len(correlation)))
     shares = np.empty((len(ids), len(correlation), num_paths))
     for index, name in enumerate(ids):

@@ -57,8 +57,12 @@ class StreamModel(ForecastModel):
     @property
     def point_index(self) -> int:
         count = len(self.quantiles)
-        outputs = self.output["forecast"].shape[-1]
-        return count if outputs > count else self.quantiles.index(0.5)
+        return count if self.num_outputs > count else self.quantiles.index(0.5)
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers of each forecast step: quantiles, and the mean, if there is one."""
+        return int(self.output["forecast"].shape[-1])
 
     @functools.cached_property
     def run(self) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:

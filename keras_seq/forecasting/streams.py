@@ -2,17 +2,31 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from keras_seq.forecasting.stream_builder import StreamModel
 from keras_seq.forecasting.windows import WindowSource
 from keras_seq.training.lanes import Chunk
 
 # Series and steps that are read at once after training.
 ROWS, STEPS = 256, 128
 _STORED = "stream/states/"
+
+
+class StreamModel(Protocol):
+    """A network that reads streams: of Keras, or of NumPy.
+
+    Attributes:
+        state_widths: Numbers of each state of one stream, by name.
+        num_outputs: Of each forecast step.
+    """
+
+    state_widths: Any
+    num_outputs: Any
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """As the model of `build_stream_forecaster` without lanes."""
 
 
 class StreamForecasts(NamedTuple):
@@ -154,7 +168,7 @@ def run_streams(
             more than those that `start` has read.
         start: Where the streams stand; None: before the first step.
     """
-    shape = len(series), source.spec.horizon, model.output["forecast"].shape[-1]
+    shape = len(series), source.spec.horizon, model.num_outputs
     found = StreamForecasts(
         np.zeros(shape), *(np.zeros((len(series), 1)) for _ in range(3))
     )

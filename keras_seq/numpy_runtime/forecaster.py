@@ -17,10 +17,12 @@ from keras_seq.forecasting.intervals import Calibration, scale_forecasts
 from keras_seq.forecasting.names import Columns
 from keras_seq.forecasting.plain_panel import PlainPanel
 from keras_seq.forecasting.rolling import roll
+from keras_seq.forecasting.streams import StreamStates, run_streams
 from keras_seq.forecasting.windows import Windows, WindowSource, WindowSpec
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.numpy_runtime.forecast_network import ForecastNetwork
 from keras_seq.numpy_runtime.scaling import LOCATION_INVARIANT
+from keras_seq.numpy_runtime.stream_network import StreamNetwork
 from keras_seq.numpy_runtime.tables import (
     ClockGrid,
     make_plain_panel,
@@ -41,7 +43,8 @@ class NumpyForecaster:
         arrays: Of the artefact.
 
     Attributes:
-        network_: The `ForecastNetwork`.
+        network_: The `ForecastNetwork`, or `StreamNetwork` if `stateful`.
+        stateful: Whether it reads series as streams.
         columns_: Names of the columns.
         horizon: Steps that the network forecasts at once.
         quantiles_: Of the answers.
@@ -52,7 +55,10 @@ class NumpyForecaster:
     def __init__(self, manifest: dict[str, Any], arrays: dict[str, Array]):
         params, state = manifest["params"], manifest["state"]
         learned = state["learned"]
-        self.network_ = ForecastNetwork(manifest["builder"], network_weights(arrays))
+        self.stateful: bool = manifest["builder"].get("stateful", False)
+        make: Any = StreamNetwork if self.stateful else ForecastNetwork
+        self.network_ = make(manifest["builder"], network_weights(arrays))
+        self._stream = StreamStates.from_state(arrays) if self.stateful else None
         self.horizon: int = params["horizon"]
         self.freq_: str | int = learned["freq_"]
         self.lookback_: int = learned["lookback_"]
@@ -128,7 +134,7 @@ class NumpyForecaster:
             panel = self._pandas_panel(history, future, steps)
         else:
             panel = self._plain_panel(history, future, steps)
-        columns = self._forecast(panel, steps, pairs)
+        columns = self._forecast(panel, history, steps, pairs)
         if framed:
             import pandas as pd
 
@@ -219,15 +225,21 @@ class NumpyForecaster:
         return bool(wanted)
 
     def _forecast(
-        self, panel: Any, steps: int, pairs: dict[float, tuple[float, float]]
+        self,
+        panel: Any,
+        history: Any,
+        steps: int,
+        pairs: dict[float, tuple[float, float]],
     ) -> dict[str, Any]:
         shown = self.quantiles_
         if self._calibrated:
             bounds = {bound for pair in pairs.values() for bound in pair}
             shown = tuple(sorted({*shown, *bounds}))
+        # The end of the training data goes on from what was read before it.
+        start = self._stream if history is None else None
         point, values = roll(
             panel,
-            lambda seen: self._forecast_once(seen, shown),
+            lambda seen: self._forecast_once(seen, shown, start),
             step=self.horizon,
             horizon=steps,
             middle=shown.index(0.5),
@@ -240,24 +252,38 @@ class NumpyForecaster:
         return columns
 
     def _forecast_once(
-        self, panel: Any, shown: tuple[float, ...]
+        self, panel: Any, shown: tuple[float, ...], start: StreamStates | None
     ) -> tuple[Array, Array]:
         """The point forecast, `(num_series, horizon)`, and quantiles on a last axis."""
         source = WindowSource(panel, self._spec)
         series = np.arange(len(panel.ids))
-        parts = []
-        for start in range(0, len(series), _BATCH):
-            chosen = slice(start, start + _BATCH)
-            windows = source.gather(series[chosen], panel.lengths[chosen])
-            raw = self.network_(network_inputs(windows)).astype(np.float64)
-            parts.append(raw + windows.shift[:, None, None])
-        values = np.concatenate(parts)
+        values, scales = self._run(source, series, start)
         point = values[..., self.network_.point_index]
         if not self._calibrated:
             return point, values[..., : len(shown)]
-        scaled = scale_forecasts(self.network_, source, series, panel.lengths, values)
+        scaled = scale_forecasts(
+            self.network_, source, series, panel.lengths, values, scales
+        )
         calibrated = self._calibration.quantiles(scaled, np.array(shown))
         return point, scaled.unscale(calibrated)
+
+    def _run(
+        self, source: WindowSource, series: Array, start: StreamStates | None
+    ) -> tuple[Array, Sequence[Array] | None]:
+        """Outputs after the last step of each series; with streams, their scales."""
+        panel = source.panel
+        if self.stateful:
+            values, *scales = run_streams(
+                self.network_, source, series, panel.lengths, start
+            )
+            return values, scales
+        parts = []
+        for first in range(0, len(series), _BATCH):
+            chosen = slice(first, first + _BATCH)
+            windows = source.gather(series[chosen], panel.lengths[chosen])
+            raw = self.network_(network_inputs(windows)).astype(np.float64)
+            parts.append(raw + windows.shift[:, None, None])
+        return np.concatenate(parts), None
 
     def _named(self, columns: dict[str, Any]) -> dict[str, Array]:
         """Arrays under the user's names, ids of their own type."""

@@ -12,7 +12,7 @@ from keras_seq.numpy_runtime.forecast_network import (
 )
 from keras_seq.numpy_runtime.layers import Dense, RecurrentEncoder, relu
 from keras_seq.numpy_runtime.recurrence import ACTIVATIONS, CELLS
-from keras_seq.numpy_runtime.scaling import SCALINGS
+from keras_seq.numpy_runtime.scaling import SCALINGS, Scaler
 from keras_seq.numpy_runtime.weights import (
     WeightTable,
     check_arguments,
@@ -54,6 +54,8 @@ class StreamNetwork:
         context: Last values that it sees at once.
         quantiles: Of the outputs, in order.
         point_index: Which output is the point forecast.
+        num_outputs: Of each forecast step.
+        scaler: What brings numbers to a given scale.
         state_widths: Numbers of each state of a stream, by name; float32.
 
     Raises:
@@ -73,6 +75,8 @@ class StreamNetwork:
         self.quantiles = tuple(sorted({*(float(q) for q in own["quantiles"]), 0.5}))
         mean = own["point"] == "mean"
         self.point_index = len(self.quantiles) if mean else self.quantiles.index(0.5)
+        self.num_outputs = len(self.quantiles) + mean
+        self.scaler = Scaler(self.scaling, table["scaler/floor"])
         self.floor = float(table["scaler/floor"])
         self.decay = 1.0 - 1.0 / max(self.context, 2 * self.season, 8)
         self.num_known: int = own["num_future"] - own["num_calendar"]
@@ -200,6 +204,50 @@ class StreamNetwork:
         """
         inputs = {} if calendar is None else {"future": calendar}
         return self.advance(state, values, forecast, inputs)
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Reads chunks of many streams.
+
+        Args:
+            inputs: As of the model of `build_stream_forecaster` without lanes.
+
+        Returns:
+            Its outputs: `forecast`, `location`, `scale`, and the new states.
+        """
+        target, length, at = inputs["target"], inputs["length"], inputs["at"]
+        rows, positions = at.shape
+        state = {name: inputs[name].copy() for name in self.state_widths}
+        shape = rows, positions, self.horizon, self.num_outputs
+        found = {"forecast": np.zeros(shape, np.float32)}
+        for name in ("location", "scale"):
+            found[name] = np.zeros((rows, positions, 1), np.float32)
+        for step in range(int(length.max(initial=0))):
+            reading = length > step
+            wanted = at == step
+            for forecast in (False, True):
+                some = np.flatnonzero(reading & (wanted.any(axis=1) == forecast))
+                if not len(some):
+                    continue
+                told = self._inputs_of_step(inputs, some, step)
+                own = {name: array[some] for name, array in state.items()}
+                answer = self.advance(own, target[some, step], forecast, told)
+                for name, array in own.items():
+                    state[name][some] = array
+                if answer is not None:
+                    row, place = np.nonzero(wanted[some])
+                    for name, values in zip(found, answer, strict=True):
+                        found[name][some[row], place] = values[row]
+        return {**found, **state}
+
+    def _inputs_of_step(
+        self, inputs: Mapping[str, Array], rows: Array, step: int
+    ) -> dict[str, Array]:
+        told = {k: inputs[k][rows] for k in ("static", "static_ids") if k in inputs}
+        if "past" in inputs:
+            told["past"] = inputs["past"][rows, step]
+        if "future" in inputs:
+            told["future"] = inputs["future"][rows, step : step + self.horizon + 1]
+        return told
 
     def _observe_one(self, row: Array, value: float) -> tuple[float, ...]:
         """`_observe` of one stream."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_seq.training.runtime import derive_seed
+from keras_seq.hashing import derive_seed
 
 
 @dataclass(frozen=True)

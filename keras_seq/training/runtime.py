@@ -13,6 +13,7 @@ import numpy as np
 
 import keras_seq
 from keras_seq.errors import check_choice
+from keras_seq.hashing import derive_seed as derive_seed
 from keras_seq.training.compute_path import compute_path as compute_path
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "float64")
@@ -82,18 +83,6 @@ def _devices(backend: str) -> list[str]:
     import tensorflow as tf
 
     return [device.name for device in tf.config.list_logical_devices()]
-
-
-def derive_seed(*address: int | str) -> int:
-    """Turns an address such as `(seed, epoch, "dropout")` into one 31-bit seed.
-
-    Every random draw has an address instead of a place in a stream, so that a job
-    that was interrupted and resumed draws what an undisturbed one draws.
-    """
-    words: list[int] = []
-    for part in address:
-        words += part.encode() if isinstance(part, str) else [int(part)]
-    return int(np.random.SeedSequence(words).generate_state(1)[0] >> 1)
 
 
 @contextmanager
