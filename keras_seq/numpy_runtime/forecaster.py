@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_seq.errors import check_integer
+from keras_seq.errors import check_choice, check_integer
 from keras_seq.forecasting.covariates import Covariates
 from keras_seq.forecasting.features import CovariateEncoder
 from keras_seq.forecasting.forecast_columns import (
@@ -57,7 +57,8 @@ class NumpyForecaster:
         learned = state["learned"]
         self.stateful: bool = manifest["builder"].get("stateful", False)
         make: Any = StreamNetwork if self.stateful else ForecastNetwork
-        self.network_ = make(manifest["builder"], network_weights(arrays))
+        self._builder, self._weights = manifest["builder"], network_weights(arrays)
+        self.network_ = make(self._builder, self._weights)
         self._stream = StreamStates.from_state(arrays) if self.stateful else None
         self.horizon: int = params["horizon"]
         self.freq_: str | int = learned["freq_"]
@@ -141,6 +142,49 @@ class NumpyForecaster:
             return self.columns_.rename(pd.DataFrame(columns).infer_objects())
         return self._named(columns)
 
+    def stream(
+        self, *, history: str | None = None, on_late: str = "error", **options: Any
+    ) -> Any:
+        """A session that takes values as they come, as that of `Forecaster.stream`.
+
+        Args:
+            history: None: keys start from nothing; `"fit"`: from the end of the
+                training data. What came since can be given to its `step`.
+            on_late: What to do about late stamps: `"error"` or `"skip"`.
+            options: `max_keys`, `on_full` and `spill`.
+        """
+        from keras_seq.streaming.opening import Served, refuse_covariates, serve
+
+        check_choice("history", history, (None, "fit"))
+        columns = self.columns_
+        refuse_covariates(
+            {"static": columns.static, "past": columns.past, "future": columns.future}
+        )
+        builder = self._builder
+        if not self.stateful and "members" not in builder:
+            builder = {"decoder": "direct", **builder}
+        served = Served(
+            builder=builder,
+            weights=self._weights,
+            model=None,
+            clock=self._clock,
+            tail=self._kept_panel(),
+            columns=columns,
+            quantiles=self.quantiles_,
+            point_index=self.network_.point_index,
+            centered=self._spec.centered,
+            log=self._log,
+            calibration=self._calibration if self._calibrated else None,
+            stream=self._stream,
+        )
+        return serve(
+            served,
+            engine="numpy",
+            from_fit=history == "fit",
+            on_late=on_late,
+            **options,
+        )
+
     def column_types(self) -> dict[str, type]:
         """What the columns of the training data held: str, int or float.
 
@@ -161,24 +205,28 @@ class NumpyForecaster:
 
     def _plain_panel(self, history: Any, future: Any, steps: int) -> PlainPanel:
         if history is None:
-            state, arrays = self._tail
-            beside = None
-            if "covariates" in state:
-                beside = Covariates.from_state(state["covariates"], arrays)
-            panel = PlainPanel(
-                np.array(state["ids"], dtype=object),
-                arrays["tail/offsets"],
-                arrays["tail/values"],
-                arrays["tail/first"],
-                ClockGrid(self._clock),
-                beside,
-            )
+            panel = self._kept_panel()
         else:
             levels = self._encoder.levels() if self._encoder else None
             panel = make_plain_panel(history, self.columns_, self._clock, levels)
         if self._check_future(future):
             return with_plain_future(panel, future, self.columns_, steps)
         return panel
+
+    def _kept_panel(self) -> PlainPanel:
+        """The end of the training data."""
+        state, arrays = self._tail
+        beside = None
+        if "covariates" in state:
+            beside = Covariates.from_state(state["covariates"], arrays)
+        return PlainPanel(
+            np.array(state["ids"], dtype=object),
+            arrays["tail/offsets"],
+            arrays["tail/values"],
+            arrays["tail/first"],
+            ClockGrid(self._clock),
+            beside,
+        )
 
     def _pandas_panel(self, history: Any, future: Any, steps: int) -> Any:
         """Where a frame is given, or the time step is one that only pandas knows."""

@@ -41,8 +41,9 @@ class NumpyTextClassifier:
         split: Split | None = None,
     ):
         params, state = manifest["params"], manifest["state"]
-        builder = manifest["builder"]
-        self.network_ = TextNetwork(builder, network_weights(arrays))
+        self._builder = builder = manifest["builder"]
+        self._weights = network_weights(arrays)
+        self.network_ = TextNetwork(builder, self._weights)
         self.multi_label = bool(params["multi_label"])
         self.chunk_length = params["chunk_length"] if params["stateful"] else None
         rows = {"row_length": params["ngram_length"]} if builder["ngrams"] else {}
@@ -86,6 +87,24 @@ class NumpyTextClassifier:
             given = decide(probabilities, self.thresholds_)
             return [self.classes_[row].tolist() for row in given]
         return self.classes_[probabilities.argmax(axis=1)]
+
+    def stream(self, **options: Any) -> Any:
+        """A session that reads texts piece by piece, as that of `TextClassifier`.
+
+        Args:
+            options: `max_keys`, `on_full` and `spill`.
+        """
+        from keras_seq.streaming.opening_text import numpy_reader, serve_text
+
+        stateful = self.chunk_length is not None
+        return serve_text(
+            self,
+            numpy_reader(self.network_, self.preprocessor_, stateful),
+            self._builder,
+            self._weights,
+            choose=self.choose_labels,
+            **options,
+        )
 
     def _read(self, rows: TokenRows, chosen: Array, width: int) -> Array:
         inputs = pad_rows(rows, chosen, width, len(chosen))

@@ -1,8 +1,9 @@
-"""Sessions of fitted estimators."""
+"""Sessions of fitted forecasters, of Keras or of NumPy."""
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -10,28 +11,18 @@ from typing import Any
 import numpy as np
 
 from keras_seq.errors import ArtifactError, check_choice
-from keras_seq.forecasting.intervals import ScaledForecasts
+from keras_seq.forecasting.intervals import Calibration, ScaledForecasts
 from keras_seq.forecasting.names import Columns
+from keras_seq.forecasting.streams import StreamStates
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.numpy_runtime.forecast_network import ForecastNetwork
 from keras_seq.numpy_runtime.stream_network import StreamNetwork
-from keras_seq.numpy_runtime.text_network import TextNetwork
-from keras_seq.streaming.documents import TextSession
 from keras_seq.streaming.engines import keras_forward, numpy_forward, pad_batch
 from keras_seq.streaming.observations import Rows
-from keras_seq.streaming.pieces import PieceReader
-from keras_seq.streaming.readers import (
-    CarryingReader,
-    Reader,
-    WholeReader,
-    keras_advance,
-)
 from keras_seq.streaming.rows import Array, check_keys
-from keras_seq.streaming.sessions import ForecastSession, Stepper
-from keras_seq.streaming.stateful import Advance, StatefulStepper, keras_stream
+from keras_seq.streaming.sessions import ForecastSession
+from keras_seq.streaming.stateful import StatefulStepper, keras_stream
 from keras_seq.streaming.windowed import Finish, WindowedStepper
-from keras_seq.text.calibration import apply_temperature
-from keras_seq.text.preprocessing import TokenRows, head_length
 
 ENGINES = ("auto", "numpy", "keras")
 
@@ -45,7 +36,6 @@ def open_session(
     max_keys: int | None = None,
     on_full: str = "drop",
     spill: str | PathLike[str] | None = None,
-    stepper: Stepper | None = None,
 ) -> ForecastSession:
     """A session of a fitted `Forecaster`.
 
@@ -58,7 +48,6 @@ def open_session(
         max_keys: As in `KeyedStates`, and so the others.
         on_full: As in `KeyedStates`.
         spill: As in `KeyedStates`.
-        stepper: What advances states; None: that of the forecaster's windows.
 
     Raises:
         NotFittedError: Before `fit` or `load`.
@@ -66,37 +55,124 @@ def open_session(
     """
     forecaster._check_fitted()
     check_choice("engine", engine, ENGINES)
-    _refuse_covariates(forecaster)
-    clock = forecaster_clock(forecaster)
-    if stepper is None:
-        make = _stateful_stepper if forecaster.stateful else _windowed_stepper
-        stepper = make(forecaster, clock, engine)
-    quantiles = [f"y_hat_q{quantile:g}" for quantile in forecaster.quantiles_]
-    tail = forecaster._tail
-    session = ForecastSession(
-        stepper,
-        clock,
-        start=tail.end,
-        outputs=("y_hat", *quantiles),
-        names=Columns(forecaster.id_col, forecaster.time_col, forecaster.target_col),
+    kinds = ("static", "past", "future")
+    refuse_covariates({k: getattr(forecaster, f"{k}_covariates") for k in kinds})
+    named = isinstance(history, str)
+    if named and history != "fit":
+        raise ValueError(
+            "`history` must be None, 'fit' or a long frame. "
+            f"Received: history={history!r}"
+        )
+    served = _serve(forecaster)
+    session = serve(
+        served,
+        engine=engine,
+        from_fit=named,
         on_late=on_late,
         max_keys=max_keys,
         on_full=on_full,
         spill=spill,
     )
-    if history is not None:
-        whole = isinstance(history, str) and history == "fit"
-        if isinstance(history, str) and not whole:
-            raise ValueError(
-                "`history` must be None, 'fit' or a long frame. "
-                f"Received: history={history!r}"
-            )
-        panel = tail if whole else forecaster._panel(history, fitted=True)
-        rows = _panel_rows(panel, clock)
-        if whole and forecaster.stateful:
-            rows = _go_on(session, forecaster, rows)
-        session.learn(rows)
+    if history is not None and not named:
+        panel = forecaster._panel(history, fitted=True)
+        session.learn(_panel_rows(panel, _offset(panel, served.clock)))
     return session
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a session has to know of a forecaster, whichever runtime it comes from.
+
+    Attributes:
+        builder: Arguments of its network.
+        weights: By path.
+        model: The Keras model; None where there is NumPy alone.
+        clock: Of the training data, which begin at position 0.
+        tail: The end of the training data, a panel.
+        columns: Names of a long frame's columns.
+        quantiles: Of the outputs.
+        point_index: Which output is the point forecast.
+        centered: As in `WindowSpec`.
+        log: Whether the scaling is logarithmic.
+        calibration: What calibrates the quantiles; None: nothing.
+        stream: Where training left a stateful forecaster's series, in the tail.
+    """
+
+    builder: dict[str, Any]
+    weights: dict[str, Array]
+    model: Any
+    clock: Clock
+    tail: Any
+    columns: Columns
+    quantiles: tuple[float, ...]
+    point_index: int
+    centered: bool
+    log: bool
+    calibration: Calibration | None
+    stream: StreamStates | None
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Arguments of the network, of the first of several."""
+        return self.builder.get("members", [self.builder])[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that decides what a session answers."""
+        deviations = None if self.calibration is None else self.calibration.deviations
+        return model_fingerprint(self.builder, self.weights, deviations)
+
+
+def serve(
+    served: Served, *, engine: str, from_fit: bool, **options: Any
+) -> ForecastSession:
+    """A session of any runtime.
+
+    Args:
+        served: The forecaster.
+        engine: As in `open_session`.
+        from_fit: Whether keys start from the end of the training data.
+        options: Of `ForecastSession`.
+    """
+    stateful = served.stream is not None
+    make: Any = _stateful_stepper if stateful else _windowed_stepper
+    session = ForecastSession(
+        make(served, engine),
+        served.clock,
+        start=served.tail.end,
+        outputs=("y_hat", *(f"y_hat_q{q:g}" for q in served.quantiles)),
+        names=served.columns,
+        **options,
+    )
+    if from_fit:
+        rows = _panel_rows(served.tail, 0)
+        session.learn(_go_on(session, served, rows) if stateful else rows)
+    return session
+
+
+def _serve(forecaster: Any) -> Served:
+    """A fitted `Forecaster`."""
+    model, calibration = forecaster.model_, forecaster._calibration
+    builder = forecaster._builder_args
+    if not forecaster.stateful and "members" not in builder:
+        # Files from before there were segments do not name a decoder.
+        builder = {"decoder": "direct", **builder}
+    return Served(
+        builder=builder,
+        weights=model_weights(model),
+        model=model,
+        clock=forecaster_clock(forecaster),
+        tail=forecaster._tail,
+        columns=Columns(forecaster.id_col, forecaster.time_col, forecaster.target_col),
+        quantiles=forecaster.quantiles_,
+        point_index=model.point_index,
+        centered=forecaster._spec.centered,
+        log=forecaster.scaling_ == "log",
+        calibration=calibration
+        if forecaster.conformal and calibration.usable
+        else None,
+        stream=forecaster._stream,
+    )
 
 
 def forecaster_clock(forecaster: Any) -> Clock:
@@ -144,54 +220,51 @@ def order_outputs(values: Array, *_: Any, point: int, count: int) -> Array:
     )
 
 
-def _windowed_stepper(forecaster: Any, clock: Clock, engine: str) -> WindowedStepper:
-    model, weights = forecaster.model_, model_weights(forecaster.model_)
-    network = _numpy_network(forecaster, weights, engine)
-    calibrated = forecaster.conformal and forecaster._calibration.usable
-    deviations = forecaster._calibration.deviations if calibrated else None
-    finish = partial(
-        order_outputs, point=model.point_index, count=len(forecaster.quantiles_)
-    )
+def _windowed_stepper(served: Served, engine: str) -> WindowedStepper:
+    network = _numpy_network(ForecastNetwork, served, engine)
+    forward = numpy_forward(network) if network else keras_forward(served.model)
     return WindowedStepper(
-        lookback=forecaster.lookback_,
-        horizon=forecaster.horizon,
-        clock=clock,
-        centered=forecaster._spec.centered,
-        forward=numpy_forward(network) if network else keras_forward(model),
-        fingerprint=model_fingerprint(forecaster._builder_args, weights, deviations),
-        finish=_calibrate_windows(forecaster, network) if calibrated else finish,
+        lookback=served.network["lookback"],
+        horizon=served.network["horizon"],
+        clock=served.clock,
+        centered=served.centered,
+        forward=forward,
+        fingerprint=served.fingerprint,
+        finish=_finish_windows(served, network),
     )
 
 
-def _stateful_stepper(forecaster: Any, clock: Clock, engine: str) -> StatefulStepper:
-    model, weights = forecaster.model_, model_weights(forecaster.model_)
-    advance: Advance | None = None
-    if engine != "keras":
-        try:
-            advance = StreamNetwork(forecaster._builder_args, weights).step
-        except ArtifactError:
-            if engine == "numpy":
-                raise
-    calibrated = forecaster.conformal and forecaster._calibration.usable
-    deviations = forecaster._calibration.deviations if calibrated else None
-    finish = partial(
-        order_outputs, point=model.point_index, count=len(forecaster.quantiles_)
-    )
+def _stateful_stepper(served: Served, engine: str) -> StatefulStepper:
+    network = _numpy_network(StreamNetwork, served, engine)
     return StatefulStepper(
-        context=forecaster.lookback_,
-        horizon=forecaster.horizon,
-        widths=model.state_widths,
-        clock=clock,
-        centered=forecaster._spec.centered,
-        advance=advance or keras_stream(model),
-        finish=_calibrate(forecaster) if calibrated else finish,
-        fingerprint=model_fingerprint(forecaster._builder_args, weights, deviations),
+        context=served.network["context"],
+        horizon=served.network["horizon"],
+        widths=(network or served.model).state_widths,
+        clock=served.clock,
+        centered=served.centered,
+        advance=network.step if network else keras_stream(served.model),
+        fingerprint=served.fingerprint,
+        finish=_finish(served),
     )
 
 
-def _go_on(session: ForecastSession, forecaster: Any, rows: Rows) -> Rows:
+def _numpy_network(make: Any, served: Served, engine: str) -> Any:
+    """The network in NumPy; None where Keras is to run it."""
+    if engine == "keras":
+        return None
+    try:
+        return make(served.builder, served.weights)
+    except ArtifactError:
+        if engine == "numpy" or served.model is None:
+            raise
+        return None
+
+
+def _go_on(session: ForecastSession, served: Served, rows: Rows) -> Rows:
     """Puts keys where training left them; returns the steps they have yet to read."""
-    stream, tail = forecaster._stream, forecaster._tail
+    stream, tail = served.stream, served.tail
+    if stream is None:
+        return rows
     state = dict(stream.arrays)
     if "shift" in session.stepper.arrays:
         state["shift"] = stream.shift
@@ -206,29 +279,14 @@ def _go_on(session: ForecastSession, forecaster: Any, rows: Rows) -> Rows:
     )
 
 
-def _numpy_network(
-    forecaster: Any, weights: dict[str, Array], engine: str
-) -> ForecastNetwork | None:
-    """The network in NumPy; None where Keras is to run it."""
-    if engine == "keras":
-        return None
-    # Files from before there were segments do not name a decoder.
-    arguments = {"decoder": "direct", **forecaster._builder_args}
-    if "members" in arguments:
-        arguments = forecaster._builder_args
-    try:
-        return ForecastNetwork(arguments, weights)
-    except ArtifactError:
-        if engine == "numpy":
-            raise
-        return None
-
-
-def _calibrate_windows(forecaster: Any, network: ForecastNetwork | None) -> Finish:
-    """`_calibrate` for windows, which are measured first."""
-    model = forecaster.model_
-    measure = network.scaler.location_and_scale if network else _keras_scale(model)
-    finish = _calibrate(forecaster)
+def _finish_windows(served: Served, network: ForecastNetwork | None) -> Finish:
+    """`_finish` for windows, which are measured where that matters."""
+    finish = _finish(served)
+    if served.calibration is None:
+        return lambda raw, past, shift: finish(raw, past, past, shift)
+    measure: Any = (
+        network.scaler.location_and_scale if network else _keras_scale(served.model)
+    )
 
     def finish_windows(raw: Array, past: Array, shift: Array) -> Array:
         location, scale = measure(past)
@@ -237,27 +295,28 @@ def _calibrate_windows(forecaster: Any, network: ForecastNetwork | None) -> Fini
     return finish_windows
 
 
-def _calibrate(forecaster: Any) -> Callable[[Array, Array, Array, Array], Array]:
-    """The network's answer in the order of the columns, its quantiles calibrated."""
-    model, levels = forecaster.model_, forecaster.quantiles_
-    point, log = model.point_index, model.scaler.scaling == "log"
+def _finish(served: Served) -> Callable[[Array, Array, Array, Array], Array]:
+    """From the network's answer to the columns, quantiles calibrated if asked for."""
+    levels, point = served.quantiles, served.point_index
+    if served.calibration is None:
+        return partial(order_outputs, point=point, count=len(levels))
     shares = np.array(levels)
     # Of a median of 0 and widths of 1 the calibrated quantiles are the factors.
-    unit = np.sign(shares - 0.5) * np.ones((1, forecaster.horizon, 1))
+    unit = np.sign(shares - 0.5) * np.ones((1, served.network["horizon"], 1))
     none = np.zeros((1, 1))
-    factors = forecaster._calibration.quantiles(
-        ScaledForecasts(unit, levels, none, none, none, none, log), shares
+    factors = served.calibration.quantiles(
+        ScaledForecasts(unit, levels, none, none, none, none, served.log), shares
     )
 
     def finish(raw: Array, location: Array, scale: Array, shift: Array) -> Array:
         location, scale = location.astype(np.float64), scale.astype(np.float64)
         moved = raw[..., : len(levels)] - shift[:, None, None]
-        if log:  # the least float32: an exponential may have become 0
+        if served.log:  # the least float32: an exponential may have become 0
             scaled = np.log(np.maximum(moved, 1e-38)) - location[..., None]
         else:
             scaled = (moved - location[..., None]) / scale[..., None]
         told = ScaledForecasts(
-            scaled, levels, none, location, scale, shift[:, None], log
+            scaled, levels, none, location, scale, shift[:, None], served.log
         )
         above, below = told.width(True)[..., None], told.width(False)[..., None]
         away = factors * np.where(shares > 0.5, above, below)
@@ -281,22 +340,31 @@ def _keras_scale(model: Any) -> Callable[[Array], tuple[Array, ...]]:
     return measure
 
 
-def _refuse_covariates(forecaster: Any) -> None:
-    for kind in ("static", "past", "future"):
-        names = getattr(forecaster, f"{kind}_covariates")
-        if len(names):
+def refuse_covariates(names: dict[str, Sequence[str]]) -> None:
+    """Raises where a forecaster was fitted with covariates.
+
+    Args:
+        names: Of the columns, by kind.
+    """
+    for kind, columns in names.items():
+        if len(columns):
             raise ValueError(
                 "A session takes values of the target alone: this Forecaster was "
-                f"fitted with covariates. Received: {kind}_covariates={list(names)}"
+                f"fitted with covariates. Received: {kind}_covariates={list(columns)}"
             )
 
 
-def _panel_rows(panel: Any, clock: Clock) -> Rows:
-    """All steps of a panel, missing ones as NaN."""
+def _panel_rows(panel: Any, offset: int) -> Rows:
+    """All steps of a panel, missing ones as NaN.
+
+    Args:
+        panel: Series.
+        offset: Where its first stamp is on the clock.
+    """
     lengths = panel.lengths
     codes = np.repeat(np.arange(len(lengths)), lengths)
     steps = np.arange(len(panel.values)) - np.repeat(panel.offsets[:-1], lengths)
-    positions = panel.first[codes] + steps + _offset(panel, clock)
+    positions = panel.first[codes] + steps + offset
     return Rows(
         check_keys(panel.ids.tolist(), "history"), codes, panel.values, positions
     )
@@ -325,87 +393,3 @@ def _plain_stamp(stamp: Any) -> Any:
 
 def _zone(stamp: Any) -> str | None:
     return None if stamp.tzinfo is None else str(stamp.tzinfo)
-
-
-def open_text_session(
-    classifier: Any,
-    *,
-    engine: str = "auto",
-    max_keys: int | None = None,
-    on_full: str = "drop",
-    spill: str | PathLike[str] | None = None,
-) -> TextSession:
-    """A session of a fitted `TextClassifier`.
-
-    Args:
-        classifier: Fitted. One that is `stateful` carries its state on from piece to
-            piece; another keeps the ids that it reads, and runs anew.
-        engine: `"numpy"`, `"keras"`, or `"auto"`: NumPy where it can run the network.
-        max_keys: As in `KeyedStates`, and so the others.
-        on_full: As in `KeyedStates`.
-        spill: As in `KeyedStates`.
-
-    Raises:
-        NotFittedError: Before `fit` or `load`.
-        ValueError: If an argument breaks a rule, if a function splits the texts, or if
-            a stateful classifier reads the end of long texts.
-    """
-    classifier._check_fitted()
-    check_choice("engine", engine, ENGINES)
-    weights = model_weights(classifier.model_)
-    prepared, arrays = classifier.preprocessor_.get_state()
-    settings = {
-        "builder": classifier._builder_args,
-        "preprocessor": prepared,
-        "truncation": classifier.truncation,
-        "split": repr(classifier.split),
-        "temperature": classifier.temperature_,
-    }
-    temperature, several = classifier.temperature_, classifier.multi_label
-    preprocessor = classifier.preprocessor_
-    return TextSession(
-        _text_reader(classifier, weights, engine),
-        PieceReader(preprocessor._splitter, preprocessor._ids),
-        fingerprint=model_fingerprint(settings, arrays, weights),
-        classes=classifier.classes_,
-        calibrate=lambda raw: apply_temperature(raw, temperature, several),
-        choose=classifier._choose_labels,
-        max_keys=max_keys,
-        on_full=on_full,
-        spill=spill,
-    )
-
-
-def _text_reader(classifier: Any, weights: dict[str, Array], engine: str) -> Reader:
-    longest, truncation = classifier.preprocessor_.row_length_, classifier.truncation
-    network = None
-    if engine != "keras":
-        try:
-            network = TextNetwork(classifier._builder_args, weights)
-        except ArtifactError:
-            if engine == "numpy":
-                raise
-    if not classifier.stateful:
-        head = 0 if longest is None else head_length(truncation, longest)
-        return WholeReader(network or _keras_classifier(classifier), longest, head)
-    if longest is not None and truncation != "head":
-        raise ValueError(
-            "`truncation` must be 'head' to read on in a stateful classifier: what it "
-            f"has read it cannot leave out. Received: {truncation=}, "
-            f"max_length={classifier.max_length!r}"
-        )
-    if network is not None:
-        return CarryingReader(network.advance, network.initial, longest)
-    model, rows = classifier.model_, classifier._builder_args["batch_size"]
-    return CarryingReader(*keras_advance(model, rows, classifier.chunk_length), longest)
-
-
-def _keras_classifier(classifier: Any) -> Callable[[dict[str, Array]], Array]:
-    """Whole texts through the Keras network, in the lengths it was trained in."""
-
-    def answer(inputs: dict[str, Array]) -> Array:
-        tokens, length = inputs["tokens"], inputs["length"]
-        valid = np.arange(tokens.shape[1]) < length[:, None]
-        return classifier._raw_probabilities(TokenRows(tokens[valid], length))
-
-    return answer

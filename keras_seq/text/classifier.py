@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import keras
 import numpy as np
@@ -76,6 +76,9 @@ from keras_seq.training.estimator import SequenceEstimator
 from keras_seq.training.fit import FitResult, fit_model
 from keras_seq.training.optimizer import resolve_clipping
 from keras_seq.training.runtime import derive_seed, resolve_precision
+
+if TYPE_CHECKING:
+    from keras_seq.streaming import TextSession
 
 # Constructor arguments that the builder and the preprocessor take under their names.
 _BUILDER_ARGS = (
@@ -1067,6 +1070,38 @@ class TextClassifier(SequenceEstimator):
                 for part in rows
             )
             yield kept, {"validation_data": held}
+
+    def stream(
+        self,
+        *,
+        engine: str = "auto",
+        max_keys: int | None = None,
+        on_full: str = "drop",
+        spill: str | PathLike[str] | None = None,
+    ) -> "TextSession":
+        """Opens a session that reads texts piece by piece.
+
+        After each piece it gives the class probabilities of all that a text has said so
+        far. A `stateful` classifier carries its state on; another one keeps the tokens
+        that it reads, and reads them again.
+
+        Args:
+            engine: `"numpy"`, which answers soonest; `"keras"`; or `"auto"`: NumPy
+                where it can run the network.
+            max_keys: Most texts that are kept; None: any number.
+            on_full: What happens to the texts longest unused if there are more:
+                `"drop"` forgets them, `"write"` writes them to `spill`, from where they
+                come back.
+            spill: Folder for `on_full="write"`.
+
+        Returns:
+            A `keras_seq.streaming.TextSession`; `session.step({"mail_1": "Dear "})`.
+        """
+        from keras_seq.streaming import open_text_session
+
+        return open_text_session(
+            self, engine=engine, max_keys=max_keys, on_full=on_full, spill=spill
+        )
 
     def plot(
         self,
