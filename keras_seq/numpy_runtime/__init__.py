@@ -7,7 +7,8 @@ what they would.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from keras_seq.numpy_runtime.recurrence import run, run_encoder, sigmoid, step
+from keras_seq.numpy_runtime.cells import sigmoid
+from keras_seq.numpy_runtime.recurrence import run, run_encoder, step
 
 if TYPE_CHECKING:
     from keras_seq.numpy_runtime.bundle import write_bundle

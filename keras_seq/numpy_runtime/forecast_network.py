@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_seq.errors import ArtifactError
+from keras_seq.numpy_runtime.cells import ACTIVATIONS, CELLS
 from keras_seq.numpy_runtime.layers import (
     Convolution,
     Dense,
@@ -13,7 +14,6 @@ from keras_seq.numpy_runtime.layers import (
     relu,
     softplus,
 )
-from keras_seq.numpy_runtime.recurrence import ACTIVATIONS, CELLS
 from keras_seq.numpy_runtime.scaling import SCALINGS, Scaler
 from keras_seq.numpy_runtime.weights import (
     WeightTable,

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_seq.numpy_runtime.recurrence import CELLS, Cell, run_cell, sigmoid
+from keras_seq.numpy_runtime.cells import CELLS, Cell, sigmoid
+from keras_seq.numpy_runtime.recurrence import run_cell
 from keras_seq.numpy_runtime.special import erf
 from keras_seq.numpy_runtime.weights import WeightTable, units_of_layers
 

@@ -44,9 +44,10 @@ class NumpyTextClassifier:
         self._builder = builder = manifest["builder"]
         self._weights = network_weights(arrays)
         self.network_ = TextNetwork(builder, self._weights)
-        self.multi_label = bool(params["multi_label"])
-        self.chunk_length = params["chunk_length"] if params["stateful"] else None
-        rows = {"row_length": params["ngram_length"]} if builder["ngrams"] else {}
+        # Arguments that a file lacks were not there yet when it was written.
+        self.multi_label = bool(params.get("multi_label", False))
+        self.chunk_length = params["chunk_length"] if params.get("stateful") else None
+        rows = {"row_length": params["ngram_length"]} if builder.get("ngrams") else {}
         preprocessor = TextPreprocessor(
             split=params["split"] if split is None else split,
             truncation=params["truncation"],

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_seq.hashing import hash_runs
+from keras_seq.numpy_runtime.cells import ACTIVATIONS, CELLS
 from keras_seq.numpy_runtime.layers import (
     Convolution,
     Dense,
@@ -15,7 +16,6 @@ from keras_seq.numpy_runtime.layers import (
     valid_steps,
 )
 from keras_seq.numpy_runtime.pooling import Pooling
-from keras_seq.numpy_runtime.recurrence import ACTIVATIONS, CELLS
 from keras_seq.numpy_runtime.weights import (
     WeightTable,
     check_arguments,
