@@ -1,17 +1,23 @@
 """Times sessions beside calling the network: one step of one series, and of many.
 
-A network of the default size forecasts hourly series whose values are random: how fast
-it answers does not depend on what it learned. Measured are the time of a step of one
-key (median and 99th percentile), that of a call with many keys, and what memory a key
-takes beside the arrays of its state. Beside them `Model.predict` and `predict_on_batch`
-of the same network, which are given finished windows, and `Forecaster.predict`, which
-is given the history.
+Networks of 64 units forecast hourly series whose values are random: how fast they
+answer does not depend on what they learned. One is stateful, the other reads a window
+again at each step. Measured are the time of a step of one key (median and 99th
+percentile), that of a call with many keys, what memory a key of a stateful GRU of 16
+units takes beside the arrays of its state, and how long a new process takes to load a
+saved model and answer. Beside them `Model.predict` and `predict_on_batch` of the
+network that sees windows, which are given finished ones, and `Forecaster.predict`,
+which is given the history.
 """
 
 import argparse
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,8 +33,8 @@ from keras_seq.streaming.observations import Rows
 ENGINES = ("numpy", "keras")
 
 
-def fit(lookback: int, horizon: int) -> Forecaster:
-    """A forecaster whose network is not trained, but of its usual size."""
+def fit(lookback: int, horizon: int, **arguments: Any) -> Forecaster:
+    """A forecaster whose network is not trained."""
     length = 4 * (lookback + horizon)
     stamps = pd.date_range("2024-01-01", periods=length, freq="h")
     random = np.random.default_rng(0)
@@ -36,8 +42,9 @@ def fit(lookback: int, horizon: int) -> Forecaster:
         pd.DataFrame({"unique_id": name, "ds": stamps, "y": random.normal(size=length)})
         for name in ("a", "b")
     )
+    usual = {"freq": "h", "max_steps": 1, "refit_full": False}
     forecaster = Forecaster(
-        horizon=horizon, lookback=lookback, freq="h", max_steps=1, refit_full=False
+        horizon=horizon, lookback=lookback, **{**usual, **arguments}
     )
     return forecaster.fit(frame, verbose=0)
 
@@ -54,7 +61,7 @@ def measure(call: Callable[[], object], times: int) -> tuple[float, float]:
     return 1e3 * float(np.median(seconds)), 1e3 * float(np.quantile(seconds, 0.99))
 
 
-def time_sessions(forecaster: Forecaster, keys: int, times: int) -> None:
+def time_sessions(kind: str, forecaster: Forecaster, keys: int, times: int) -> None:
     """One line per engine and number of keys."""
     random = np.random.default_rng(0)
     names = [f"series_{i:08d}" for i in range(keys)]
@@ -64,7 +71,7 @@ def time_sessions(forecaster: Forecaster, keys: int, times: int) -> None:
             values = dict(zip(names[:count], random.normal(size=count), strict=True))
             repeats = times if count == 1 else max(times // 30, 5)
             found = measure(partial(session.step, values), repeats)
-            show(f"session, {engine}", count, *found)
+            show(f"{kind}, {engine}", count, *found)
 
 
 def time_network(forecaster: Forecaster, keys: int, times: int) -> None:
@@ -87,6 +94,7 @@ def time_network(forecaster: Forecaster, keys: int, times: int) -> None:
 def show_memory(forecaster: Forecaster, count: int) -> None:
     """Resident memory of each of so many keys, and that of their arrays."""
     session = open_session(forecaster)
+    session.step({"first": 1.0})  # what is made once
     before = psutil.Process().memory_info().rss
     for first in range(0, count, 10_000):
         keys = [f"series_{i:08d}" for i in range(first, min(first + 10_000, count))]
@@ -99,6 +107,31 @@ def show_memory(forecaster: Forecaster, count: int) -> None:
     print(
         f"memory of {count} keys: {used / count:.0f} bytes each, of which {own} are "
         "the arrays of its state"
+    )
+
+
+def time_start(forecaster: Forecaster, repeats: int) -> None:
+    """New processes that load a saved model and answer once."""
+    code = (
+        "import sys, time; began = time.perf_counter()\n"
+        "from {package} import load\n"
+        "load(sys.argv[1]).stream().step({{'a': 1.0}})\n"
+        "print(time.perf_counter() - began)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/model.kseq"
+        forecaster.save(path)
+        ways = {"NumPy": "keras_seq.numpy_runtime", "Keras": "keras_seq"}
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(repeats):
+            for name, package in ways.items():
+                command = [sys.executable, "-c", code.format(package=package), path]
+                told = subprocess.run(command, capture_output=True, check=True)
+                seconds[name].append(float(told.stdout))
+    middle = {name: float(np.median(times)) for name, times in seconds.items()}
+    print(
+        f"new process to first answer: NumPy {middle['NumPy']:.2f} s, Keras "
+        f"{middle['Keras']:.2f} s ({middle['Keras'] / middle['NumPy']:.1f} times)"
     )
 
 
@@ -115,21 +148,28 @@ def show(name: str, keys: int, middle: float, slow: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lookback", type=int, default=48, help="steps of the window")
-    parser.add_argument("--horizon", type=int, default=24, help="steps to forecast")
+    parser.add_argument("--horizon", type=int, default=12, help="steps to forecast")
+    parser.add_argument("--cell", default="lstm", help="rnn, lstm or gru")
     parser.add_argument("--keys", type=int, default=10_000, help="keys of a large call")
     parser.add_argument("--times", type=int, default=300, help="steps to time")
     parser.add_argument(
-        "--memory-keys", type=int, default=200_000, help="keys to measure memory with"
+        "--memory-keys", type=int, default=1_000_000, help="keys to measure memory with"
     )
+    parser.add_argument("--starts", type=int, default=3, help="new processes to time")
     chosen = parser.parse_args()
-    for name in ("lookback", "horizon", "keys", "times", "memory_keys"):
+    for name in ("lookback", "horizon", "keys", "times", "memory_keys", "starts"):
         if getattr(chosen, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
     print(describe_hardware())
-    forecaster = fit(chosen.lookback, chosen.horizon)
-    time_sessions(forecaster, chosen.keys, chosen.times)
-    time_network(forecaster, chosen.keys, chosen.times)
-    show_memory(forecaster, chosen.memory_keys)
+    size = chosen.lookback, chosen.horizon
+    windowed = fit(*size, cell=chosen.cell)
+    stateful = fit(*size, cell=chosen.cell, stateful=True)
+    time_sessions("stateful", stateful, chosen.keys, chosen.times)
+    time_sessions("windowed", windowed, chosen.keys, chosen.times)
+    time_network(windowed, chosen.keys, chosen.times)
+    time_start(stateful, chosen.starts)
+    small = fit(24, chosen.horizon, cell="gru", units=16, stateful=True)
+    show_memory(small, chosen.memory_keys)
 
 
 if __name__ == "__main__":

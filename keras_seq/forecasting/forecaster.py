@@ -1017,6 +1017,11 @@ class Forecaster(SequenceEstimator):
 
     def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         learned = {name: getattr(self, name) for name in _LEARNED}
+        # JSON has no NaN, which is what a score is that nothing could be compared with.
+        learned["validation_"] = {
+            name: None if np.isnan(value) else value
+            for name, value in self.validation_.items()
+        }
         history = self.history_.to_dict(orient="list")
         tail, arrays = self._tail.get_state()
         arrays = {**arrays, "calibration": self._calibration.deviations}
@@ -1030,6 +1035,10 @@ class Forecaster(SequenceEstimator):
     def _set_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         for name in _LEARNED:
             setattr(self, name, state["learned"][name])
+        self.validation_ = {
+            name: np.nan if value is None else value
+            for name, value in self.validation_.items()
+        }
         self.history_ = pd.DataFrame(state["history"])
         self._tail = Panel.from_state(state["tail"], arrays)
         self._encoder = None

@@ -403,3 +403,20 @@ def test_follows_scikit_learn_conventions():
     twin = clone(forecaster)
     assert twin.get_params() == forecaster.get_params()
     assert twin.set_params(horizon=5).horizon == 5
+
+
+def test_a_season_longer_than_the_series_can_be_saved(tmp_path):
+    """MASE has nothing to divide by then, and JSON no word for it."""
+    frame = pd.DataFrame(
+        {
+            "unique_id": "a",
+            "ds": pd.date_range("2023-01-01", periods=40, freq="W"),
+            "y": np.random.default_rng(0).normal(size=40) + 10,
+        }
+    )
+    forecaster = Forecaster(horizon=4, max_steps=5, units=4).fit(frame, verbose=0)
+    assert np.isnan(forecaster.validation_["mase"])
+    forecaster.save(tmp_path / "short.kseq")
+    again = keras_seq.load(tmp_path / "short.kseq")
+    assert np.isnan(again.validation_["mase"])
+    assert again.validation_["mae"] == forecaster.validation_["mae"]

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_seq import Forecaster, load
+from keras_seq import Forecaster, load, numpy_runtime
 
 OPTIONS = {
     **{"horizon": 3, "freq": 1, "lookback": 6, "units": 12, "stateful": True},
@@ -61,6 +61,27 @@ def test_saved_and_loaded_it_says_the_same(fitted, tmp_path):
         again.predict(frame, **level), forecaster.predict(frame, **level)
     )
     pd.testing.assert_frame_equal(again.simulate(4), forecaster.simulate(4))
+
+
+def test_numpy_alone_says_the_same(fitted, tmp_path):
+    forecaster, frame = fitted
+    forecaster.save(tmp_path / "stateful.kseq")
+    again = numpy_runtime.load(tmp_path / "stateful.kseq")
+    for horizon in (None, 8):
+        kept = pd.DataFrame(again.predict(horizon=horizon, level=[70]))
+        expected = forecaster.predict(horizon=horizon, level=[70])
+        pd.testing.assert_frame_equal(kept, expected, rtol=1e-4, atol=1e-4)
+    whole = again.predict(frame)
+    pd.testing.assert_frame_equal(
+        whole, forecaster.predict(frame), rtol=1e-4, atol=1e-4
+    )
+    values = {"s03": 11.0, "new": 3.0}
+    one, two = again.stream(history="fit"), forecaster.stream(history="fit")
+    answers = one.step(values), two.step(values)
+    np.testing.assert_array_equal(answers[0].values, answers[1].values)
+    two.snapshot(tmp_path / "session")
+    one.restore(tmp_path / "session")  # of the same model, in the other runtime
+    np.testing.assert_array_equal(one.step(values).values, two.step(values).values)
 
 
 @pytest.mark.parametrize("engine", ["numpy", "keras"])

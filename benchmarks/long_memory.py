@@ -1,0 +1,97 @@
+"""A cue thousands of steps back: a stateful forecaster beside one that sees a window.
+
+Each series begins with a cue, +1 or -1, then is 0 but for noise, until a step that a
+covariate known ahead announces: there it repeats the cue. In training the wait is of
+any length up to `--longest`, so some end within a chunk, through which gradients reach,
+and what is learned from these has to hold for the others. Scored are new series whose
+wait is the longest: the share whose cue is forecast with the right sign (half of them
+by chance), and the mean absolute error of the forecast (1 where nothing is known).
+"""
+
+import argparse
+import time
+
+import numpy as np
+import pandas as pd
+
+from keras_seq import Forecaster
+from keras_seq.demo import describe_hardware
+
+
+def make_series(waits: np.ndarray, random: np.random.Generator) -> pd.DataFrame:
+    """One series for each wait; `cue` is a column of its own, for the scores."""
+    frames = []
+    for index, wait in enumerate(waits.tolist()):
+        cue = random.choice([-1.0, 1.0])
+        y = 0.05 * random.normal(size=wait + 2)
+        asked = np.zeros(wait + 2)
+        y[0], y[-1], asked[-1] = cue, cue, 1.0
+        frames.append(
+            pd.DataFrame(
+                {
+                    "unique_id": f"s{index:05d}",
+                    "ds": np.arange(wait + 2),
+                    "y": y,
+                    "asked": asked,
+                    "cue": cue,
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--longest", type=int, default=2000, help="steps of a wait")
+    parser.add_argument("--series", type=int, default=400, help="series to train on")
+    parser.add_argument("--scored", type=int, default=200, help="series to score")
+    parser.add_argument("--chunk-length", type=int, default=100, help="of the stateful")
+    parser.add_argument("--lookback", type=int, default=100, help="of the windowed")
+    parser.add_argument("--steps", type=int, default=1000, help="of training")
+    parser.add_argument("--seed", type=int, default=0, help="of data and networks")
+    chosen = parser.parse_args()
+    random = np.random.default_rng(chosen.seed)
+    # As many short waits as long ones, by their order of magnitude.
+    waits = np.exp(random.uniform(np.log(5), np.log(chosen.longest), chosen.series))
+    history = make_series(waits.astype(int), random)
+    test = make_series(np.full(chosen.scored, chosen.longest), random)
+    last = test.groupby("unique_id")["ds"].transform("max") == test["ds"]
+    future, cues = test[last].drop(columns="y"), test[last]["cue"].to_numpy()
+    shared = {
+        "horizon": 1,
+        "freq": 1,
+        "cell": "lstm",
+        "units": 32,
+        "scaling": "none",
+        "future_covariates": ["asked"],
+        "max_steps": chosen.steps,
+        "patience": 1000,
+        "refit_full": False,
+        "seed": chosen.seed,
+    }
+    ways = {
+        "windowed": {"lookback": chosen.lookback, "decoder": "direct"},
+        "stateful": {
+            **{"stateful": True, "chunk_length": chosen.chunk_length},
+            **{"lookback": 2, "batch_size": 32},
+        },
+    }
+    print(describe_hardware())
+    for name, own in ways.items():
+        started = time.perf_counter()
+        forecaster = Forecaster(**shared, **own).fit(
+            history.drop(columns="cue"), verbose=0
+        )
+        seconds = time.perf_counter() - started
+        told = forecaster.predict(test[~last].drop(columns="cue"), future)
+        forecast = told["y_hat"].to_numpy()
+        right = float((np.sign(forecast) == cues).mean())
+        error = float(np.abs(forecast - cues).mean())
+        print(
+            f"{name:9s} right sign {right:6.1%}   error {error:.3f}   {seconds:.0f} s",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
