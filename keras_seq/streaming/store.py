@@ -93,6 +93,18 @@ class KeyedStates:
         found = map(self._slots.get, keys, repeat(-1))
         return np.fromiter(found, np.int64, len(keys))
 
+    def use(self, key: Key) -> State | None:
+        """The state of one key that is in memory, to be changed in place.
+
+        Counts it as used. Good until the next call of `write` or `drop`.
+        """
+        slot = self._slots.get(key)
+        if slot is None:
+            return None
+        self._calls += 1
+        self._used[slot] = self._calls
+        return {name: array[slot : slot + 1] for name, array in self._state.items()}
+
     def read(
         self,
         keys: Sequence[Key],
