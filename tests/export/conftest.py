@@ -70,11 +70,6 @@ def fit_series(covariates=False, **options):
 
 
 @pytest.fixture(scope="session")
-def bidirectional():
-    return fit_text(cell="lstm")
-
-
-@pytest.fixture(scope="session")
 def forward():
     return fit_text(cell="gru", **FORWARD)
 

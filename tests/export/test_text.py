@@ -45,11 +45,7 @@ def assert_onnx_answers(estimator, path, chunk=None):
     manifest = export_model(estimator, "onnx", path)
     session = onnxruntime.InferenceSession(str(path))
     inputs = padded(estimator, NEW_TEXTS)
-    states = (
-        [name for name in manifest["inputs"] if f"{name}_next" in session_outputs]
-        if (session_outputs := manifest["outputs"])
-        else []
-    )
+    states = [name for name in manifest["inputs"] if name not in inputs]
     carried = {
         name: np.zeros((len(NEW_TEXTS), manifest["inputs"][name]["shape"][1]), "f")
         for name in states
@@ -98,8 +94,8 @@ def assert_litert_steps_answer(estimator, path):
     )
 
 
-def test_savedmodel_takes_strings(bidirectional, tmp_path):
-    assert_savedmodel_answers(bidirectional, tmp_path / "model")
+def test_savedmodel_takes_strings(forward, tmp_path):
+    assert_savedmodel_answers(forward, tmp_path / "model")
 
 
 def test_onnx_carries_states(stateful, tmp_path):
@@ -158,11 +154,13 @@ def test_other_structures(options, tmp_path):
     assert_onnx_answers(estimator, tmp_path / "model.onnx")
 
 
-def test_what_one_token_cannot_tell_is_refused(bidirectional, tmp_path):
+def test_what_one_token_cannot_tell_is_refused(forward, tmp_path, monkeypatch):
+    built = {**forward._builder_args, "bidirectional": "auto", "ngrams": 2}
+    monkeypatch.setattr(forward, "_builder_args", built)
     with pytest.raises(ValueError, match="bidirectional='auto', ngrams=2"):
-        export_model(bidirectional, "litert", tmp_path / "model.tflite")
+        export_model(forward, "litert", tmp_path / "model.tflite")
     with pytest.raises(ValueError, match="`steps` must be at most 512"):
-        export_model(bidirectional, "litert", tmp_path / "m", steps=1000)
+        export_model(forward, "litert", tmp_path / "m", steps=1000)
     assert not list(tmp_path.iterdir())
 
 
