@@ -1,5 +1,7 @@
 """`keras-seq export`: a saved model for another runtime."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +44,8 @@ def export(
 
     if not model.exists():
         raise ValueError(f"There is no file {model}.")
+    if "tensorflow" not in sys.modules:  # all is written and checked on the processor
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     import_backend()
     from keras_seq.export import export_model
 

@@ -105,8 +105,8 @@ def plan_texts(estimator: TextClassifier) -> Plan:
         {
             **_facts(estimator),
             "calibrated": True,
-            "invalid_bytes": "Each byte that begins no UTF-8 character is read as "
-            "U+FFFD, a token of its own.",
+            "invalid_bytes": "A UTF-8 character that is cut short, and a byte that "
+            "begins none, is read as U+FFFD, a token of its own.",
         },
         compare,
         tracked=(tokenizer.vocabulary,),
@@ -236,22 +236,17 @@ def plan_step(estimator: TextClassifier, batch_size: int = 1) -> Plan:
     )
 
 
-def reads_forward(estimator: TextClassifier) -> bool:
-    """Whether the network can be given one token after another."""
-    return not _later_tokens(estimator)
-
-
 def _later_tokens(estimator: TextClassifier) -> dict[str, Any]:
     """Arguments by which the network sees more than one token and a state."""
     built = estimator._builder_args
-    both = built["bidirectional"]
+    both = built.get("bidirectional", "auto")
     found = {
         "cell": built["cell"] if built["cell"] == "transformer" else None,
         "bidirectional": both
-        if both is True or (both == "auto" and not built["stateful"])
+        if both is True or (both == "auto" and not built.get("stateful"))
         else None,
-        "conv_filters": built["conv_filters"],
-        "ngrams": built["ngrams"] or None,
+        "conv_filters": built.get("conv_filters"),
+        "ngrams": built.get("ngrams") or None,
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -278,14 +273,14 @@ def _refuse_function(estimator: TextClassifier) -> None:
 
 def _inference_model(estimator: TextClassifier) -> keras.Model:
     """The network without what only training needs."""
-    if estimator._builder_args["auxiliary"] is None:
+    if estimator._builder_args.get("auxiliary") is None:
         return estimator.model_
     # It draws random ids even where nothing is trained.
     return rebuilt(estimator, auxiliary=None)
 
 
 def _stateful_model(estimator: TextClassifier) -> keras.Model:
-    if estimator._builder_args["stateful"]:
+    if estimator._builder_args.get("stateful"):
         return _inference_model(estimator)
     changed = {"stateful": True, "batch_size": 1, "adversarial": 0.0}
     return rebuilt(estimator, auxiliary=None, **changed)

@@ -51,9 +51,9 @@ class PagedTable:
 class GraphTokenizer:
     """Texts to token ids within a TensorFlow graph, as `TextPreprocessor.transform`.
 
-    Every string that Python and TensorFlow both can hold gives the same ids. Of bytes
-    that are no UTF-8, TensorFlow makes a replacement character (U+FFFD), one for each
-    byte that begins no valid character: a token of its own, as any symbol.
+    Every string that Python and TensorFlow both can hold gives the same ids. Bytes that
+    are no UTF-8 become replacement characters (U+FFFD), one for a character that is cut
+    short and one for each byte that begins none: tokens of their own, as any symbol.
 
     Args:
         preprocessor: Fitted; its `split` must not be a function.
