@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_seq.layers.attention import SelfAttentionBlock
 from keras_seq.layers.padding import reverse_valid_steps, zero_padding
 from keras_seq.layers.paths import run_keras
 from keras_seq.layers.recurrent import RecurrentEncoder
@@ -34,6 +35,14 @@ def portable_loops(model: keras.Model, unroll: bool = False) -> Iterator[None]:
         for layer in model._flatten_layers(include_self=False)
         if isinstance(layer, RecurrentEncoder)
     ]
+    blocks = [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, SelfAttentionBlock)
+    ]
+    activations = [block.expand.activation for block in blocks]
+    for block in blocks:
+        block.expand.activation = _gelu
     before = [encoder._run_layer for encoder in encoders]
     for encoder in encoders:
         encoder._run_layer = _run_unrolled if unroll else _run_plain
@@ -42,6 +51,13 @@ def portable_loops(model: keras.Model, unroll: bool = False) -> Iterator[None]:
     finally:
         for encoder, run in zip(encoders, before, strict=True):
             encoder._run_layer = run
+        for block, activation in zip(blocks, activations, strict=True):
+            block.expand.activation = activation
+
+
+def _gelu(x: Tensor) -> Tensor:
+    """Keras's own is made of `erfc`, which tf2onnx 1.17 does not know."""
+    return 0.5 * x * (1.0 + ops.erf(x * 0.5**0.5))
 
 
 def _run_plain(

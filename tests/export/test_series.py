@@ -102,7 +102,20 @@ def test_the_network_s_forecasts_are_those_of_predict(forecaster):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "transformer"])
-@pytest.mark.parametrize("target", RUNS)
+@pytest.mark.parametrize(
+    "target",
+    [
+        "savedmodel",
+        "onnx",
+        pytest.param(
+            "litert",
+            marks=pytest.mark.xfail(
+                reason="the converter of TensorFlow 2.21 refuses a transposition",
+                raises=ValueError,
+            ),
+        ),
+    ],
+)
 def test_covariates_in_each_cell(cell, target, tmp_path):
     estimator = fit_series(covariates=True, cell=cell, **FULL)
     manifest = assert_answers(estimator, target, tmp_path / "model")
