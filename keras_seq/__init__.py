@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keras_seq import datasets, diagnostics, layers, numpy_runtime
+    from keras_seq import datasets, diagnostics, export, layers, numpy_runtime
     from keras_seq.artifact import load
     from keras_seq.errors import ArtifactError
     from keras_seq.forecasting.builder import build_forecaster
@@ -28,6 +28,7 @@ __all__ = [
     "build_text_classifier",
     "datasets",
     "diagnostics",
+    "export",
     "layers",
     "load",
     "numpy_runtime",
@@ -47,6 +48,7 @@ _HOMES = {
 _MODULES = {
     "datasets": "keras_seq.datasets",
     "diagnostics": "keras_seq.diagnostics",
+    "export": "keras_seq.export",
     "layers": "keras_seq.layers",
     "numpy_runtime": "keras_seq.numpy_runtime",
     "plotting": "keras_seq.plotting",

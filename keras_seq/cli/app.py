@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import keras_seq
-from keras_seq.cli import forecast, options, text
+from keras_seq.cli import export, forecast, options, text
 
 app = typer.Typer(
     name="keras-seq",
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(text.app, name="text")
 app.add_typer(forecast.app, name="forecast")
+app.command()(export.export)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,6 +12,7 @@ from keras_seq.training import ensemble
 from keras_seq.training.runtime import resolve_jit
 
 
+@keras.saving.register_keras_serializable("keras_seq")
 class EnsembleModel(ForecastModel):
     """Says of each output the median of what its members say.
 

@@ -125,7 +125,7 @@ def run_layer(
     """
     path = choose_path(layer, training=bool(training), xla=_compiled_by_xla()).name
     if path in ("plain", "fused"):
-        return _run_keras(
+        return run_keras(
             layer, inputs, lengths, initial_state, reverse, return_state, training
         )
     cell = layer.cell
@@ -141,7 +141,7 @@ def run_layer(
     )
 
 
-def _run_keras(
+def run_keras(
     layer: keras.layers.Layer,
     inputs: Tensor,
     lengths: Tensor | None,

@@ -1,0 +1,256 @@
+"""What is exported of a Forecaster: raw windows to raw quantiles."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_seq.export.loops import MOST_STEPS
+from keras_seq.export.plan import Comparison, Plan, Port, Run, rebuilt
+from keras_seq.forecasting import fitting
+from keras_seq.forecasting.features import MAX_SCALED_COVARIATE, Encoding
+from keras_seq.forecasting.forecaster import Forecaster
+from keras_seq.forecasting.windows import _LEVEL_OVER_SPREAD, WindowSource
+from keras_seq.layers.segments import count_segments
+from keras_seq.numpy_runtime.clock import _WITHIN_DAY, parse_rule
+
+Tensor = Any
+
+# Series that are forecast to check an export.
+_SAMPLES = 16
+
+
+def plan_network(estimator: Forecaster) -> Plan:
+    """The network alone: windows in, an array of all outputs out."""
+    model = rebuilt(estimator)
+
+    def compare(run: Run) -> Iterator[Comparison]:
+        for windows, expected in _samples(estimator):
+            found = run(fitting.model_inputs(windows))["forecasts"]
+            shift = windows.shift[:, None, None]
+            yield Comparison(expected, found.astype(np.float64) + shift)
+
+    shape = (None, estimator.horizon, model.output_shape[-1])
+    about = "The outputs, in the order of `outputs_of_network`."
+    facts = _facts(estimator)
+    facts["outputs_of_network"] = list(_outputs(estimator, named_point=False))
+    facts["moved_windows"] = (
+        "The estimator subtracts each window's last observed value before, in "
+        "float64, and adds it to the forecasts."
+        if estimator._spec.centered
+        else "The estimator subtracts the last observed value before, and adds it to "
+        f"the forecasts, of windows whose level is above {_LEVEL_OVER_SPREAD:g} times "
+        "their spread."
+    )
+    return Plan(
+        model,
+        lambda given: {"forecasts": model(given, training=False)},
+        _ports(estimator, None),
+        {"forecasts": Port("float32", shape, about)},
+        facts,
+        compare,
+    )
+
+
+def plan_windows(
+    estimator: Forecaster, batch_size: int | None = None, unroll: bool = False
+) -> Plan:
+    """Raw windows in, each quantile out by its name.
+
+    Args:
+        estimator: Fitted.
+        batch_size: Windows at a time; None: any.
+        unroll: Whether the steps are written out one after another.
+    """
+    _refuse_calibration(estimator)
+    if unroll:
+        _refuse_long(estimator)
+    model = estimator.model_
+    places = _outputs(estimator)
+
+    def function(given: dict[str, Tensor]) -> dict[str, Tensor]:
+        window = given["target"]
+        shift = _shift(window, estimator._spec.centered)  # (batch, 1)
+        values = model({**given, "target": window - shift}, training=False)
+        values = ops.cast(values, "float32")
+        return {name: values[..., place] + shift for name, place in places.items()}
+
+    def compare(run: Run) -> Iterator[Comparison]:
+        for windows, expected in _samples(estimator):
+            inputs = fitting.model_inputs(windows)
+            raw = windows.past.astype(np.float64) + windows.shift[:, None]
+            found = run({**inputs, "target": raw.astype(np.float32)})
+            for name, place in places.items():
+                yield Comparison(expected[..., place], found[name])
+
+    shape = (batch_size, estimator.horizon)
+    outputs = {
+        name: Port("float32", shape, f"{about}, in the unit of the target.")
+        for name, about in _abouts(estimator).items()
+    }
+    return Plan(
+        model,
+        function,
+        _ports(estimator, batch_size),
+        outputs,
+        _facts(estimator),
+        compare,
+        unroll=unroll,
+    )
+
+
+def _refuse_calibration(estimator: Forecaster) -> None:
+    if estimator.conformal and estimator._calibration.usable:
+        raise ValueError(
+            "`conformal` must be False to export, since held-back errors are no part "
+            "of the network, whose own quantiles are what is exported: call "
+            "set_params(conformal=False) first. Received: conformal=True"
+        )
+
+
+def _refuse_long(estimator: Forecaster) -> None:
+    for own in estimator._member_args():
+        steps, segment = own["lookback"], own.get("segment_length", "auto")
+        if segment != "auto":
+            steps = count_segments(steps, segment)
+        if own["cell"] != "transformer" and steps > MOST_STEPS:
+            raise ValueError(
+                f"`lookback` must have at most {MOST_STEPS} steps to be written out "
+                "one after another; decoder='segment' reads many steps as one. "
+                f"Received: lookback={own['lookback']}"
+            )
+
+
+def _shift(window: Tensor, centered: bool) -> Tensor:
+    """What is subtracted from each window, `(batch, 1)`, as `WindowSource` does."""
+    missing = ops.isnan(window)
+    values = ops.where(missing, ops.zeros_like(window), window)
+    places = ops.arange(1, window.shape[1] + 1, dtype="float32")
+    places = ops.where(missing, ops.zeros_like(window), places)
+    newest = ops.max(places, axis=1, keepdims=True)
+    is_last = ops.logical_and(places == newest, places > 0)
+    zeros = ops.zeros_like(window)
+    last = ops.sum(ops.where(is_last, values, zeros), axis=1, keepdims=True)
+    if centered:
+        return last
+    gaps = ops.where(missing, zeros, ops.abs(values - last))
+    spread = ops.max(gaps, axis=1, keepdims=True)
+    large = ops.abs(last) > _LEVEL_OVER_SPREAD * spread
+    return ops.where(large, last, ops.zeros_like(last))
+
+
+def _outputs(estimator: Forecaster, named_point: bool = True) -> dict[str, int]:
+    """Place of each output on the network's last axis, by its column's name."""
+    quantiles = estimator.quantiles_
+    found = {f"y_hat_q{q:g}": place for place, q in enumerate(quantiles)}
+    point = int(estimator.model_.point_index)
+    if named_point or point == len(quantiles):
+        found["y_hat"] = point
+    return found
+
+
+def _abouts(estimator: Forecaster) -> dict[str, str]:
+    abouts = {f"y_hat_q{q:g}": f"Quantile {q:g}" for q in estimator.quantiles_}
+    return {**abouts, "y_hat": f"Point forecast ({estimator.point})"}
+
+
+def _ports(estimator: Forecaster, batch_size: int | None) -> dict[str, Port]:
+    abouts = {
+        "target": "The last `lookback` values, oldest first, raw; NaN is missing.",
+        "past": "Covariates known up to now, in the order of `features`; NaN is "
+        "missing.",
+        "future": "The calendar and covariates known ahead, of the window's steps and "
+        "of those to forecast, in the order of `features`.",
+        "static": "What belongs to the series, in the order of `features`.",
+        "static_ids": "Categories of the series, in the order of `features`.",
+    }
+    features = _features(estimator)
+    return {
+        name: Port(
+            "int32" if name == "static_ids" else "float32",
+            (batch_size, *tensor.shape[1:]),
+            abouts[name],
+            {"features": features[name]} if name in features else {},
+        )
+        for name, tensor in estimator.model_.input.items()
+    }
+
+
+def _features(estimator: Forecaster) -> dict[str, list[dict[str, Any]]]:
+    """What each number of the covariate inputs is."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    waves = [
+        {"feature": f"{wave}({2 * harmonic} pi {part})", "of": "calendar"}
+        for part in _calendar_parts(estimator)
+        for harmonic in (1, 2)
+        for wave in ("sin", "cos")
+    ]
+    if waves:
+        found["future"] = waves
+    columns = estimator._encoder.columns if estimator._encoder else ()
+    for column in columns:
+        if column.width and column.kind == "static" and column.categories is not None:
+            known = dict(enumerate(column.categories, start=1))
+            entry = {"column": column.name, "ids": known, "missing_or_unknown": 0}
+            found.setdefault("static_ids", []).append(entry)
+        elif column.width:
+            found.setdefault(column.kind, []).extend(_numbers(column))
+    return found
+
+
+def _numbers(column: Encoding) -> Iterator[dict[str, Any]]:
+    if column.categories is not None:
+        for value in column.categories:
+            yield {"column": column.name, "feature": "1 if it is, else 0", "is": value}
+        return
+    if column.scale > 0:
+        yield {
+            "column": column.name,
+            "feature": "(value - mean) / scale, within +-limit; 0 if missing",
+            "mean": column.mean,
+            "scale": column.scale,
+            "limit": MAX_SCALED_COVARIATE,
+        }
+    if column.flagged:
+        yield {"column": column.name, "feature": "1 if observed, else 0"}
+
+
+def _calendar_parts(estimator: Forecaster) -> list[str]:
+    """Positions in 0 to 1 that `calendar` shows, in its order."""
+    if isinstance(estimator.freq_, int):
+        return []
+    name = parse_rule(estimator.freq_).name
+    parts = ["hour / 24"] if name in _WITHIN_DAY else []
+    if parts or name in ("D", "B", "C"):
+        parts.append("weekday / 7")  # Monday is 0
+    if parts or name == "W":
+        parts.append("day of the year / 365.25")  # the first is 0
+    elif "M" in name or "Q" in name:
+        parts.append("month / 12")  # January is 0
+    return parts
+
+
+def _facts(estimator: Forecaster) -> dict[str, Any]:
+    return {
+        "quantiles": list(estimator.quantiles_),
+        "point": estimator.point,
+        "lookback": estimator.lookback_,
+        "horizon": estimator.horizon,
+        "freq": estimator.freq_,
+        "season_length": estimator.season_length_,
+        "scaling": estimator.scaling_,
+        "target": estimator.target_col,
+    }
+
+
+def _samples(estimator: Forecaster) -> Iterator[tuple[Any, np.ndarray]]:
+    """Windows of the training data's end, full and short, and their forecasts."""
+    panel = estimator._tail
+    source = WindowSource(panel, estimator._spec)
+    chosen = np.linspace(0, len(panel.ids) - 1, min(len(panel.ids), _SAMPLES))
+    series = np.unique(chosen.astype(np.int64))
+    lengths = panel.lengths[series]
+    for origins in (lengths, np.maximum(lengths // 2, 1)):
+        windows = source.gather(series, origins)
+        yield windows, fitting.forecast(estimator.model_, source, series, origins)
