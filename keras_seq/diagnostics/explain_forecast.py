@@ -44,22 +44,26 @@ class ForecastExplanation:
             the time column, `y_hat`, and `baseline`, to which the contributions are
             added; `gap`, what they add up to beyond the difference; `steps`, gradients
             taken.
-        id_col: Name of the id column.
+        id_col: Name of the id column; None: there is none, and one series.
         time_col: Name of the time column.
         target_col: Name of the target column.
     """
 
     contributions: pd.DataFrame
     forecasts: pd.DataFrame
-    id_col: str
+    id_col: str | None
     time_col: str
     target_col: str
 
     def totals(self) -> pd.DataFrame:
         """Contributions summed over input steps: a row per series, step and input."""
-        keys = [self.id_col, "horizon_step", "input"]
+        ids = [] if self.id_col is None else [self.id_col]
+        keys = [*ids, "horizon_step", "input"]
         groups = self.contributions.groupby(keys, sort=False)["contribution"]
         return groups.sum().reset_index()
+
+    def _of(self, frame: pd.DataFrame, name: Any) -> pd.DataFrame:
+        return frame if self.id_col is None else frame[frame[self.id_col] == name]
 
     def plot(self, series: Any = None, step: int | None = None, ax: Any = None) -> Any:
         """Draws one forecast's contributions; returns the axes.
@@ -76,7 +80,9 @@ class ForecastExplanation:
 
     def to_html(self) -> str:
         """Totals by input and horizon step, for a page that is light or dark."""
-        names = list(self.forecasts[self.id_col].unique())
+        names = ["series"]
+        if self.id_col is not None:
+            names = list(self.forecasts[self.id_col].unique())
         parts = [self._html_series(name) for name in names[:_SHOWN]]
         if len(names) > _SHOWN:
             parts.append(html.note(f"{len(names) - _SHOWN:,} more series"))
@@ -84,9 +90,8 @@ class ForecastExplanation:
         return html.card("Explanation", subtitle, *parts)
 
     def _html_series(self, name: Any) -> str:
-        own = self.forecasts[self.forecasts[self.id_col] == name]
-        totals = self.totals()
-        totals = totals[totals[self.id_col] == name]
+        own = self._of(self.forecasts, name)
+        totals = self._of(self.totals(), name)
         wide = totals.pivot(
             index="input", columns="horizon_step", values="contribution"
         )
@@ -115,16 +120,15 @@ class ForecastExplanation:
         lines = []
         totals = self.totals()
         for row in self.forecasts.to_dict("records"):
-            own = totals[
-                (totals[self.id_col] == row[self.id_col])
-                & (totals["horizon_step"] == row["horizon_step"])
-            ]
+            name = row.get(self.id_col, "series")
+            own = self._of(totals, name)
+            own = own[own["horizon_step"] == row["horizon_step"]]
             parts = ", ".join(
-                f"{name} {value:+.4g}"
-                for name, value in zip(own["input"], own["contribution"], strict=True)
+                f"{given} {value:+.4g}"
+                for given, value in zip(own["input"], own["contribution"], strict=True)
             )
             lines.append(
-                f"{row[self.id_col]}, step {row['horizon_step']}: {row['y_hat']:.6g} = "
+                f"{name}, step {row['horizon_step']}: {row['y_hat']:.6g} = "
                 f"{row['baseline']:.6g} {parts} (gap {row['gap']:+.2g})"
             )
             if len(lines) == 20 and len(self.forecasts) > 20:
@@ -257,7 +261,8 @@ def _explain(
         fixed["static_ids"] = given["static_ids"]
     onehot = np.eye(forecaster.horizon, dtype=np.float32)[ahead]
     fixed["step"] = np.tile(onehot, (len(windows.past), 1))
-    inputs, start = {}, {}
+    inputs: dict[str, np.ndarray] = {}
+    start: dict[str, np.ndarray] = {}
     for name in ("past", "future", "static"):
         if name in given:
             inputs[name] = given[name]
@@ -418,7 +423,7 @@ def _tabulate(
     return ForecastExplanation(
         rename(contributions),
         rename(forecasts),
-        forecaster.id_col or "unique_id",
+        forecaster.id_col,
         forecaster.time_col,
         forecaster.target_col,
     )

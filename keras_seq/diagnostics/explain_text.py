@@ -154,6 +154,7 @@ class _Reading:
         self.bag = None
         if self.layer is not None:
             self.tokens, self.lengths = tokens, lengths
+            self.buckets = self.layer.buckets
             self.vectors = [ops.convert_to_numpy(v.value) for v in self.layer.vectors]
             self.bag = np.zeros((len(tokens), self.layer.dim), np.float32)
             for row in range(len(tokens)):
@@ -161,11 +162,11 @@ class _Reading:
 
     def _runs(self, row: int) -> list[np.ndarray]:
         """What each run adds to the bag: of each length `(num_runs, dim)`."""
-        layer, length = self.layer, int(self.lengths[row])
+        length = int(self.lengths[row])
         ids = self.tokens[row, :length]
         found = []
         for run, vectors in enumerate(self.vectors, start=1):
-            own = ids if run == 1 else hash_runs(ids, run, layer.buckets, np.roll)
+            own = ids if run == 1 else hash_runs(ids, run, self.buckets, np.roll)
             found.append(vectors[own[: max(length - run + 1, 0)]])
         count = sum(map(len, found))
         return [vectors / np.sqrt(max(count, 1)) for vectors in found]

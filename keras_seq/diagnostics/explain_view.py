@@ -55,10 +55,14 @@ class TextExplanation:
         same.
         """
         values = np.zeros(len(self.text))
-        for row in self.tokens.itertuples():
-            if row.end > row.start:
-                values[row.start : row.end] += row.contribution / (row.end - row.start)
+        for start, end, value in self._spans():
+            if end > start:
+                values[start:end] += value / (end - start)
         return values
+
+    def _spans(self) -> Iterator[tuple[int, int, float]]:
+        columns = (self.tokens[name] for name in ("start", "end", "contribution"))
+        yield from zip(*(column.tolist() for column in columns), strict=True)
 
     def segments(self) -> list[tuple[str, float]]:
         """The text in parts that tokens begin or end at, and what those tokens add.
@@ -69,8 +73,8 @@ class TextExplanation:
         places = sorted(int(edge) for edge in edges)
         values = np.zeros(max(len(places) - 1, 0))
         index = {place: number for number, place in enumerate(places)}
-        for row in self.tokens.itertuples():
-            values[index[row.start] : index[row.end]] += row.contribution
+        for start, end, value in self._spans():
+            values[index[start] : index[end]] += value
         return [
             (self.text[a:b], float(value))
             for a, b, value in zip(places, places[1:], values, strict=False)
@@ -121,10 +125,8 @@ class TextExplanation:
         if not color:
             order = self.tokens["contribution"].abs().sort_values(ascending=False)
             named = self.tokens.loc[order.index[:_NAMED]]
-            words = [
-                f"{_plain(row.token)} {row.contribution:+.2f}"
-                for row in named.itertuples()
-            ]
+            pairs = zip(named["token"], named["contribution"], strict=True)
+            words = [f"{_plain(token)} {value:+.2f}" for token, value in pairs]
             return f"{self.summary()}\n{_plain(self.text)}\n{', '.join(words)}"
         parts = [self.summary(), "\n"]
         for text, value in self.segments():
