@@ -78,7 +78,7 @@ def _look(model: keras.Model, inputs: dict[str, np.ndarray]) -> dict[str, np.nda
             stand_ins[layer] = _watched_pooling(layer, seen)
         if isinstance(layer, SelfAttentionEncoder):
             for block in layer.blocks:
-                name = f"{layer.name}/{block.name}"
+                name = f"encoder/{block.name}"
                 stand_ins[block.attention] = _watched_heads(block.attention, name, seen)
     if not stand_ins:
         raise ValueError(
