@@ -156,6 +156,7 @@ def tidy(ax: "Axes") -> None:
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.25)
+    ax.set_axisbelow(True)
 
 
 def tidy_dates(ax: "Axes") -> None:

@@ -124,6 +124,7 @@ def plot_label_counts(
     tidy(ax)
     ax.set_yticks(places, [plain(name) for name in names])
     ax.invert_yaxis()
+    ax.locator_params(axis="x", integer=True)
     ax.xaxis.set_major_formatter(lambda value, _: f"{abs(value):,.10g}")
     ax.axvline(0, color=ours.ink, linewidth=0.8)
     right = sum(true == given for true, given in pairs) / len(pairs)
@@ -161,7 +162,12 @@ def plot_reliability(
         ValueError: If shapes do not fit, there are no labels, or a label is not in
             `classes`.
     """
-    true, names, shares = list(labels), list(classes), np.asarray(probabilities)
+    # `classes_` is an array, whose elements print as NumPy's own types.
+    true, names = (
+        given.tolist() if isinstance(given, np.ndarray) else list(given)
+        for given in (labels, classes)
+    )
+    shares = np.asarray(probabilities)
     if shares.shape != (len(true), len(names)) or not true:
         raise ValueError(
             "`probabilities` must have a row per label and a column per class, and one "

@@ -119,14 +119,14 @@ def plot_learning_curves(history: pd.DataFrame, *, axes: Any = None) -> np.ndarr
 
 
 def _some_minor(ax: "Axes") -> Any:
-    """Labels 2 and 5 on an axis that spans less than two powers of ten."""
+    """Labels some ticks of an axis that spans less than two powers of ten."""
 
     def label(value: float, _: Any) -> str:
         low, high = ax.get_ylim()
         if low <= 0 or high > 100 * low or value <= 0:
             return ""
-        first = f"{value:e}"[0]
-        return f"{value:g}" if first in "25" else ""
+        shown = "25" if high > 10 * low else "2345678"
+        return f"{value:g}" if f"{value:e}"[0] in shown else ""
 
     return label
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from keras_seq import html
 
+_SHORT = str | int | float | list | tuple | np.ndarray | np.generic
 # Learned attributes that are shown in their own way, or that are no short value.
 _APART = ("model_", "history_", "validation_", "report_", "preprocessor_")
 
