@@ -96,7 +96,6 @@ def explain_text(
                 whole,
                 chosen[row],
                 float(probabilities[row, chosen[row]]),
-                effort,
             )
     return TextExplanations([found[row] for row in range(len(texts))])
 
@@ -286,7 +285,6 @@ def _describe(
     whole: Integrated,
     chosen: int,
     probability: float,
-    effort: Effort,
 ) -> TextExplanation:
     """Lays the contributions of the tokens that were read over all of a text's."""
     preprocessor = classifier.preprocessor_
