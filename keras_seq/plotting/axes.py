@@ -23,17 +23,19 @@ class Colors(NamedTuple):
         main: What a model says.
         accent: What it is to be compared with.
         other: What is to stand back.
+        shade: How opaque the widest interval is.
     """
 
     ink: str
     main: str
     accent: str
     other: str
+    shade: float
 
 
 # Okabe & Ito 2008, a palette that colour-blind readers can tell apart.
-ON_LIGHT = Colors("#000000", "#0072B2", "#D55E00", "#707070")
-ON_DARK = Colors("#FFFFFF", "#56B4E9", "#E69F00", "#A8A8A8")
+ON_LIGHT = Colors("#000000", "#0072B2", "#D55E00", "#707070", 0.15)
+ON_DARK = Colors("#FFFFFF", "#56B4E9", "#E69F00", "#A8A8A8", 0.3)
 
 # Fonts that have what Matplotlib's own has not, where they are installed.
 _MANY_SCRIPTS = (

@@ -223,7 +223,7 @@ def _draw_series(
             low_values, high_values = window[low], window[high]
             shade: dict[str, Any] = {
                 "color": ours.main,
-                "alpha": 0.15 + 0.1 * depth,
+                "alpha": ours.shade + 0.1 * depth,
                 "lw": 0,
             }
             ax.fill_between(stamps, low_values, high_values, label=name, **shade)
