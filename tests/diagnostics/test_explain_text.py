@@ -112,7 +112,7 @@ def test_the_word_that_decides_has_the_largest_contribution(classifier, text, wo
 
 
 def test_more_steps_where_the_gap_is_large(classifier):
-    texts = ["near the warm café this one", "天地茶人山水"]
+    texts = ["near the warm café this one"]
     exact = explain_text(classifier, texts, steps=128)
     rough = explain_text(classifier, texts, steps=2, max_steps=2, tolerance=1e-6)
     refined = explain_text(classifier, texts, steps=2, max_steps=64, tolerance=1e-6)
