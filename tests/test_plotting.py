@@ -11,12 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from keras_seq.diagnostics import ForecastExplanation, TextExplanation
 from keras_seq.plotting import (
+    plot_backtest,
     plot_confusion_matrix,
+    plot_forecast_contributions,
     plot_forecasts,
     plot_gradient_flow,
     plot_history,
+    plot_horizon_errors,
     plot_label_counts,
+    plot_learning_curves,
+    plot_reliability,
+    plot_text_contributions,
 )
 
 
@@ -238,6 +245,205 @@ def test_gradient_flow_bridges_lags_left_out_and_refuses_nothing() -> None:
         plot_gradient_flow(flow, value="norms")
     with pytest.raises(ValueError, match="above 0 in 'norm'.*40 rows"):
         plot_gradient_flow(flow.assign(norm=0.0))
+
+
+def test_learning_curves_show_losses_norms_and_clipping() -> None:
+    history = pd.DataFrame(
+        {
+            "epoch": [1, 2, 3],
+            "loss": [3.0, 2.0, 1.0],
+            "val_loss": [2.0, 1.0, 1.5],
+            "grad_norm_mean": [1.0, 0.5, 0.2],
+            "grad_norm_max": [4.0, 2.0, 1.0],
+            "clipped_fraction": [0.5, 0.25, 0.0],
+        }
+    )
+    given = Figure().subplots(1, 3)
+    axes = plot_learning_curves(history, axes=given)
+    assert list(axes) == list(given)
+    loss, norms, clipped = axes
+    np.testing.assert_array_equal(loss.lines[0].get_ydata(), history["loss"])
+    drawn = {line.get_label(): line.get_ydata() for line in norms.lines}
+    np.testing.assert_array_equal(drawn["mean of the steps"], [1.0, 0.5, 0.2])
+    np.testing.assert_array_equal(drawn["max of the steps"], [4.0, 2.0, 1.0])
+    assert norms.get_yscale() == "log"
+    np.testing.assert_array_equal(clipped.lines[0].get_ydata(), [0.5, 0.25, 0.0])
+    members = pd.concat([history.assign(member=member) for member in (1, 2)])
+    assert len(plot_learning_curves(members)[1].lines) == 4
+    with pytest.raises(ValueError, match="no column 'grad_norm_mean'"):
+        plot_learning_curves(history[["epoch", "loss"]])
+    with pytest.raises(ValueError, match="one axes per panel, 3"):
+        plot_learning_curves(history, axes=given[:2])
+
+
+def test_reliability_is_the_share_right_by_bin() -> None:
+    random = np.random.default_rng(0)
+    first = random.uniform(size=400)
+    shares = np.stack([first, 1 - first], axis=1)
+    labels = np.where(random.uniform(size=400) < first**2, "a", "b")
+    given = Figure().subplots()
+    ax = plot_reliability(labels, shares, classes=["a", "b"], ax=given)
+    assert ax is given
+    sure = shares.max(axis=1)
+    right = np.where(first > 0.5, "a", "b") == labels
+    expected, error = {}, 0.0
+    for number in range(15):
+        low, high = number / 15, (number + 1) / 15
+        inside = (sure > low) & (sure <= high)
+        if inside.any():
+            middle = round((low + high) / 2, 6)
+            expected[middle] = right[inside].mean()
+            error += abs(right[inside].sum() - sure[inside].sum()) / 400
+    bars = ax.containers[0]
+    drawn = {
+        round(bar.get_x() + bar.get_width() / 2, 6): bar.get_height() for bar in bars
+    }
+    assert drawn == pytest.approx(expected)
+    assert f"error {error:.3f}" in ax.get_title()
+    with pytest.raises(ValueError, match=r"shape \(400, 2\), 3 labels"):
+        plot_reliability(["a"] * 3, shares, classes=["a", "b"])
+    with pytest.raises(ValueError, match=r"Missing: \['b'\]"):
+        plot_reliability(labels, shares, classes=["a", "c"])
+
+
+def _windows(ids: tuple[str, ...]) -> pd.DataFrame:
+    frames = []
+    for start, cutoff in (("2020-01-01", "2019-12-01"), ("2020-05-01", "2020-04-01")):
+        frame = _forecasts(ids, start).assign(cutoff=pd.Timestamp(cutoff))
+        step = np.tile(np.arange(1.0, 5.0), len(ids))
+        naive = frame["y_hat"] - 2
+        frames.append(frame.assign(sales=frame["y_hat"] - step, seasonal_naive=naive))
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_backtest_shows_cutoffs_and_what_came() -> None:
+    given = Figure().subplots(1, 2)
+    axes = plot_backtest(_windows(("a", "b")), axes=given, **COLUMNS)
+    assert list(axes) == list(given)
+    drawn = {line.get_label(): line for line in axes[1].lines}
+    np.testing.assert_array_equal(
+        drawn["actual"].get_ydata(), [1003, 1003, 1003, 1003] * 2
+    )
+    np.testing.assert_array_equal(
+        drawn["forecast"].get_ydata(), [1004, 1005, 1006, 1007]
+    )
+    assert drawn["cutoff"].get_xdata()[0] == pd.Timestamp("2019-12-01")
+    assert len(axes[1].lines) == 1 + 2 * 3  # actual; of each cutoff a line and two
+    assert "seasonal naive" in drawn
+    with pytest.raises(ValueError, match="`windows` has no series 'c'"):
+        plot_backtest(_windows(("a",)), ids=["c"], **COLUMNS)
+    with pytest.raises(ValueError, match="no column 'cutoff'"):
+        plot_backtest(_forecasts(("a",)).assign(sales=1.0), **COLUMNS)
+
+
+def test_errors_by_horizon_step() -> None:
+    windows = _windows(("a", "b"))
+    given = Figure().subplots()
+    ax = plot_horizon_errors(windows, relative=False, ax=given, **COLUMNS)
+    assert ax is given
+    drawn = {line.get_label(): line.get_ydata() for line in ax.lines}
+    np.testing.assert_allclose(drawn["forecast"], [1, 2, 3, 4])
+    np.testing.assert_allclose(drawn["seasonal naive"], [1, 0, 1, 2])
+    # A series of other size weighs the same: the baseline misses by 1 on average.
+    large = windows["shop"] == "b"
+    numbers = ["y_hat", "sales", "seasonal_naive"]
+    windows.loc[large, numbers] *= 100
+    ax = plot_horizon_errors(windows, **COLUMNS)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [1, 2, 3, 4])
+    # Rows without a value are left out, and steps stay what they are.
+    some = windows.drop(windows.index[(windows["shop"] == "a")][1])
+    ax = plot_horizon_errors(some, relative=False, **COLUMNS)
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), [1, 2, 3, 4])
+    with pytest.raises(ValueError, match="`relative` needs a column"):
+        plot_horizon_errors(windows.drop(columns="seasonal_naive"), **COLUMNS)
+
+
+def _explained_text() -> TextExplanation:
+    tokens = pd.DataFrame(
+        {
+            "token": ["the", "$5$", "prize", "x" * 40],
+            "start": [0, 4, 8, 14],
+            "end": [3, 7, 13, 54],
+            "contribution": [0.01, 1.5, 2.0, -0.5],
+            "status": "known",
+        }
+    )
+    text = f"the $5$ prize {'x' * 40}"
+    return TextExplanation(text, "spam", 0.9, 2.2, -0.8, 0.0, 8, tokens)
+
+
+def test_text_contributions_are_bars_in_the_order_of_the_text() -> None:
+    given = Figure().subplots()
+    ax = plot_text_contributions(_explained_text(), num_tokens=3, ax=given)
+    assert ax is given
+    assert [bar.get_width() for bar in ax.patches] == [1.5, 2.0, -0.5]
+    ax.figure.canvas.draw()
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == [r"\$5\$", "prize", "x" * 23 + "…"]
+    colors = {bar.get_facecolor() for bar in ax.patches}
+    assert len(colors) == 2
+    assert "1 weaker token" in ax.get_title()
+    assert _explained_text().plot().get_title().startswith("spam")
+
+
+def _explained_forecast() -> ForecastExplanation:
+    stamps = pd.date_range("2020-01-01", periods=6)
+    table = pd.DataFrame(
+        {
+            "shop": "a",
+            "horizon_step": 2,
+            "input": ["sales"] * 4 + ["price"] * 6 + ["kind"],
+            "month": [*stamps[:4], *stamps, pd.NaT],
+            "lag": pd.array(
+                [5, 4, 3, 2, 5, 4, 3, 2, 1, 0, pd.NA],
+                dtype="Int64",
+            ),
+            "contribution": [1.0, 2, 3, -4, 0, 0, 0, 0, 0, 5, 0.5],
+        }
+    )
+    forecasts = pd.DataFrame(
+        {
+            "shop": ["a"],
+            "horizon_step": [2],
+            "month": stamps[5:],
+            "y_hat": [107.5],
+            "baseline": [100.0],
+            "gap": [0.0],
+            "steps": [8],
+        }
+    )
+    return ForecastExplanation(table, forecasts, "shop", "month", "sales")
+
+
+def test_forecast_contributions_are_a_map_of_inputs_and_times() -> None:
+    given = Figure().subplots()
+    ax = plot_forecast_contributions(_explained_forecast(), ax=given)
+    assert ax is given
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == ["sales  +2", "price  +5", "kind  +0.5"]
+    (mesh,) = ax.collections
+    values = np.ma.filled(mesh.get_array().reshape(3, 6), np.nan)
+    np.testing.assert_array_equal(values[0], [1, 2, 3, -4, np.nan, np.nan])
+    np.testing.assert_array_equal(values[1], [0, 0, 0, 0, 0, 5])
+    assert mesh.get_clim() == (-5, 5)
+    (line,) = ax.lines  # between the last step of the window and the first ahead
+    stamp = pd.Timestamp("2020-01-04 12:00")
+    assert pd.Timestamp(line.get_xdata()[0]) == stamp
+    with pytest.raises(ValueError, match="among those explained.*step=3"):
+        plot_forecast_contributions(_explained_forecast(), step=3)
+
+
+def test_lines_show_on_dark_axes() -> None:
+    figure = Figure(facecolor="black")
+    dark, clear = figure.subplots(1, 2)
+    dark.set_facecolor("#111111")
+    clear.set_facecolor("none")
+    history = pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 2.0], "val_loss": [1.0, 2]})
+    for ax in (dark, clear):
+        best = plot_history(history, ax=ax).lines[-1]
+        assert best.get_color() == "#FFFFFF"
+    light = plot_history(history).lines[-1]
+    assert light.get_color() == "#000000"
 
 
 def test_every_figure_is_written(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from keras_seq.streaming.observations import Rows
 from keras_seq.streaming.rows import Array, Key
 
 # Networks compute in float32, where what is larger is infinite.
-_LARGEST = 1e38
+LARGEST = 1e38
 
 
 class Plan(NamedTuple):
@@ -130,7 +130,7 @@ def make_plan(
         starts = starts + np.bincount(codes[passed], minlength=len(rows.keys))
     order = moved[np.argsort(begin[moved] - newest[moved], kind="stable")]
     missing = np.isnan(rows.values)
-    invalid = ~missing & ~(np.abs(rows.values) <= _LARGEST)
+    invalid = ~missing & ~(np.abs(rows.values) <= LARGEST)
     if invalid.any():
         _warn(rows, invalid)
     values = np.where(invalid, np.nan, rows.values)
@@ -149,7 +149,7 @@ def _warn(rows: Rows, invalid: Array) -> None:
     names = ", ".join(repr(rows.keys[code]) for code in codes[:5])
     more = f" and {len(codes) - 5} more" if len(codes) > 5 else ""
     warnings.warn(
-        f"Values that are infinite or beyond {_LARGEST:g} are taken as missing: "
+        f"Values that are infinite or beyond {LARGEST:g} are taken as missing: "
         f"{int(invalid.sum())} of {names}{more}.",
         # make_plan, _take, step, and who called it
         stacklevel=5,

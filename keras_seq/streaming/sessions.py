@@ -11,7 +11,7 @@ from keras_seq.forecasting.names import Columns
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.streaming.keyed import BLOCK, KeyedSession
 from keras_seq.streaming.observations import Rows, read_rows
-from keras_seq.streaming.planning import Plan, make_plan, settle, sort_rows
+from keras_seq.streaming.planning import LARGEST, Plan, make_plan, settle, sort_rows
 from keras_seq.streaming.rows import Array, Key, State
 
 # Where a key stands: the grid position of its last value.

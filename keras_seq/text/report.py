@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_seq import html
 from keras_seq.text.preprocessing import TextPreprocessor
 from keras_seq.text.streaming import StreamedTexts, hash_texts
 from keras_seq.text.tokenizing import Tokenized, count_tokens, sign_texts
@@ -101,6 +102,12 @@ class TextReport:
                 text = f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
             lines.append(f"{name:24s} {text}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        lines = (line.split(maxsplit=1) for line in repr(self).splitlines())
+        return html.card(
+            "TextReport", "", html.pairs({n: v[0] for n, *v in lines if v})
+        )
 
     def warn(self, params: Mapping[str, Any], given: bool, stacklevel: int) -> None:
         """Warns of what will cost accuracy, or makes the scores untrue.

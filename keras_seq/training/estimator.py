@@ -6,12 +6,14 @@ from typing import Any, Self
 
 import keras
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
 from keras_seq import artifact
 from keras_seq.errors import ArtifactError, did_you_mean
 from keras_seq.fingerprint import jsonable
+from keras_seq.training.representation import estimator_html
 
 
 class SequenceEstimator(BaseEstimator, ABC):
@@ -42,6 +44,16 @@ class SequenceEstimator(BaseEstimator, ABC):
                 f"This {type(self).__name__} is not fitted yet: call fit(...) or load "
                 "a saved one first."
             )
+
+    def _repr_html_(self) -> str:
+        return estimator_html(self)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        """What notebooks show; scikit-learn's own would be its diagram."""
+        bundle = {"text/plain": repr(self)}
+        if get_config()["display"] == "diagram":
+            bundle["text/html"] = self._repr_html_()
+        return bundle
 
     @abstractmethod
     def _build_model(self, **arguments: Any) -> keras.Model:

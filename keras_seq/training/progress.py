@@ -1,5 +1,6 @@
 """Progress: one line with the time left, in terminals, notebooks and log files."""
 
+import html
 import sys
 import time
 from typing import Any
@@ -10,8 +11,10 @@ import keras
 class Progress(keras.callbacks.Callback):
     """Shows epoch, losses and the time left at most.
 
-    A terminal or notebook sees one line that is rewritten; anything else, such as a
-    log file, a new line every ten seconds and one at the end.
+    A terminal sees one line that is rewritten, a notebook one output that is replaced:
+    what is written to a notebook's standard output it keeps, each line as often as it
+    was rewritten. Anything else, such as a log file, sees a new line every ten seconds
+    and one at the end.
     """
 
     def __init__(
@@ -22,13 +25,17 @@ class Progress(keras.callbacks.Callback):
         self.steps_per_epoch = steps_per_epoch
         self.first_step = epochs_done * steps_per_epoch
         self.title = title
-        self.rewrites = sys.stdout.isatty() or "ipykernel" in sys.modules
+        self.notebook = _in_notebook()
+        self.rewrites = sys.stdout.isatty() and not self.notebook
         self.interval = 0.25 if self.rewrites else 10.0
+        if self.notebook:  # each change of an output is a message to the page
+            self.interval = 1.0
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.steps = self.first_step
         self.values = ""
         self.width = 0
+        self.handle: Any = None
         self.shown = self.started = self.warm = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -45,7 +52,8 @@ class Progress(keras.callbacks.Callback):
         self.values = "".join(
             f", {name} {value:.4g}" for name, value in (logs or {}).items()
         )
-        if self.rewrites:
+        late = time.perf_counter() - self.shown >= self.interval
+        if self.rewrites or (self.notebook and late):
             self._show()
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -61,8 +69,30 @@ class Progress(keras.callbacks.Callback):
         if end:
             clock = f"{self.shown - self.started:.0f} s"
         line = f"{self.title}: epoch {epoch}/{self.epochs}{self.values}, {clock}"
+        if self.notebook:
+            self._display(line)
+            return
         if self.rewrites:
             line = "\r" + line.ljust(self.width)
             self.width = max(self.width, len(line) - 1)
         sys.stdout.write(line + (end if self.rewrites else "\n"))
         sys.stdout.flush()
+
+    def _display(self, line: str) -> None:
+        from IPython.display import display
+
+        page = f'<pre style="margin:0;background:transparent">{html.escape(line)}</pre>'
+        bundle = {"text/plain": line, "text/html": page}
+        if self.handle is None:
+            self.handle = display(bundle, raw=True, display_id=True)
+        else:
+            self.handle.update(bundle, raw=True)
+
+
+def _in_notebook() -> bool:
+    """Whether output goes to a kernel's page."""
+    if "ipykernel" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None

@@ -90,6 +90,11 @@ class SearchResult:
         importance[:] = found / found.sum() if found.sum() > 0 else 0.0
         return importance.sort_values(ascending=False, kind="stable")
 
+    def _repr_html_(self) -> str:
+        from keras_seq.tuning.representation import search_html
+
+        return search_html(self)
+
     def plot(self, ax: "Axes | None" = None, *, kind: str = "trials") -> Any:
         """Draws the search.
 

@@ -1,0 +1,183 @@
+"""Axes, colours and ticks that all figures share."""
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from keras_seq.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class Colors(NamedTuple):
+    """What lines are drawn in, so that they show on the axes' background.
+
+    Attributes:
+        ink: What was observed: black, or white on dark axes.
+        main: What a model says.
+        accent: What it is to be compared with.
+        other: What is to stand back.
+        shade: How opaque the widest interval is.
+    """
+
+    ink: str
+    main: str
+    accent: str
+    other: str
+    shade: float
+
+
+# Okabe & Ito 2008, a palette that colour-blind readers can tell apart.
+ON_LIGHT = Colors("#000000", "#0072B2", "#D55E00", "#707070", 0.15)
+ON_DARK = Colors("#FFFFFF", "#56B4E9", "#E69F00", "#A8A8A8", 0.3)
+
+# Fonts that have what Matplotlib's own has not, where they are installed.
+_MANY_SCRIPTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "WenQuanYi Zen Hei",
+    "Microsoft YaHei",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Arial Unicode MS",
+    "Noto Sans",
+    "Noto Emoji",
+)
+
+
+def colors_of(ax: "Axes") -> Colors:
+    """The colours that show on axes; transparent ones are on the page's background."""
+    from matplotlib import rcParams
+    from matplotlib.colors import to_rgba
+
+    behind: Any = ax.get_facecolor()
+    if to_rgba(behind)[3] < 0.5:
+        behind = ax.figure.get_facecolor()
+    dark = _brightness(behind) < 0.5
+    if to_rgba(behind)[3] < 0.5:  # text was chosen to show there
+        dark = _brightness(rcParams["text.color"]) > 0.5
+    return ON_DARK if dark else ON_LIGHT
+
+
+def _brightness(color: Any) -> float:
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = to_rgb(color)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def legend_beside(ax: "Axes") -> None:
+    """A legend to the right, where it hides nothing."""
+    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+
+
+def diverging(ax: "Axes") -> Any:
+    """A colour map from the accent through the background to the main colour."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colors = colors_of(ax)
+    middle = "#FFFFFF" if colors is ON_LIGHT else "#202020"
+    parts = [colors.accent, middle, colors.main]
+    return LinearSegmentedColormap.from_list("against_for", parts)
+
+
+def check_columns(name: str, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    for column in columns:
+        if column not in frame:
+            known = [str(known) for known in frame.columns]
+            raise ValueError(
+                f"`{name}` has no column {column!r}.{did_you_mean(column, known)} Its "
+                f"columns are: {', '.join(known)}."
+            )
+
+
+def take_axes(axes: Any, count: int, what: str) -> Any:
+    """The first `count` of those given, or new ones."""
+    if axes is None:
+        return new_axes(count)
+    given = np.atleast_1d(axes).reshape(-1)
+    if len(given) < count:
+        raise ValueError(
+            f"`axes` must hold one axes per {what}, {count}. Received: {len(given)}"
+        )
+    return given[:count]
+
+
+def new_axes(count: int, size: tuple[float, float] | None = None) -> np.ndarray:
+    """Axes on a figure of its own, laid out in at most three columns; 1-d array."""
+    columns = 1 if count == 1 else 2 if count in (2, 4) else 3
+    rows = math.ceil(count / columns)
+    size = size or (max(4.2 * columns, 6.4), 2.7 * rows + 0.6)
+    figure = new_figure(size)
+    grid = figure.subplots(rows, columns, squeeze=False).reshape(-1)
+    for ax in grid[count:]:
+        ax.remove()
+    return grid[:count]
+
+
+def new_figure(size: tuple[float, float]) -> "Figure":
+    """A figure that shows itself in a notebook and nowhere else needs closing."""
+    if "ipykernel" in sys.modules or "matplotlib.pyplot" in sys.modules:
+        from matplotlib import pyplot
+
+        return pyplot.figure(figsize=size, layout="constrained")
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, layout="constrained")
+
+
+def add_legend(axes: np.ndarray, unit: str | None) -> None:
+    """One legend for all: below a figure of our own, else beside the last axes.
+
+    Args:
+        axes: All axes.
+        unit: Label of the figure's value axis; None: the figure is the caller's.
+    """
+    handles, labels = axes[0].get_legend_handles_labels()
+    if unit is not None:
+        axes[0].figure.supylabel(unit)
+        axes[0].figure.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=len(labels) if len(axes) > 1 else 3,
+            frameon=False,
+        )
+    else:
+        place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False}
+        axes[-1].legend(handles, labels, **place)
+
+
+def tidy(ax: "Axes") -> None:
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.25)
+    ax.set_axisbelow(True)
+
+
+def tidy_dates(ax: "Axes") -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=6)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
+def plain(text: object) -> str:
+    """A label as it is: a dollar sign in it begins no formula."""
+    return str(text).replace("$", r"\$")
+
+
+def font_families() -> list[str]:
+    """The fonts in use, and after them installed ones with more scripts."""
+    from matplotlib import font_manager, rcParams
+
+    used = rcParams["font.family"]
+    known = set(font_manager.get_font_names())
+    return [*used, *(name for name in _MANY_SCRIPTS if name in known)]
