@@ -76,7 +76,7 @@ pd.DataFrame(
 _ = clf.plot(test["text"], test["label"])
 
 # %% [markdown]
-# Which messages does it get wrong, and how sure was it?
+# The network and the linear model are equally right; the network's probabilities are better. Which messages does it get wrong, and how sure was it?
 
 # %%
 probability = clf.predict_proba(test["text"])

@@ -46,10 +46,10 @@ train = df[df["ds"] <= cutoff]
 # %% [markdown]
 # ## Fit
 #
-# Frequency, season, lookback and scaling are found from the data. The target is scaled inside the network, window by window, so nothing has to be prepared and nothing can leak. (300 steps at most, to be quick; the default is 1,000.)
+# Frequency, season, lookback and scaling are found from the data. The target is scaled inside the network, window by window, so nothing has to be prepared and nothing can leak. (200 steps at most, to be quick; the default is 1,000.)
 
 # %%
-settings = {"horizon": 12, "max_steps": 300, "seed": 0}
+settings = {"horizon": 12, "max_steps": 200, "seed": 0}
 covariates = {
     "static_covariates": ["State", "Industry"],
     "past_covariates": ["total"],
