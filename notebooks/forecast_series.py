@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Forecast many series
 #
-# Monthly turnover of Australian retail, 152 series by state and industry, 1982 to 2018. It ships with the package. One network forecasts them all.
+# Monthly turnover of Australian retail, 152 series by state and industry, 1982 to 2018. It ships with the package. One network forecasts them all; four that end years before the others are left out, since a plan for the months after *their* end would be needed.
 
 # %%
 import numpy as np
@@ -24,6 +24,8 @@ import keras_seq
 from keras_seq import Forecaster, datasets
 
 df = datasets.load_aus_retail()
+last = df.groupby("unique_id")["ds"].transform("max")
+df = df[last == df["ds"].max()].copy()
 df.tail(3)
 
 # %% [markdown]
@@ -46,10 +48,10 @@ train = df[df["ds"] <= cutoff]
 # %% [markdown]
 # ## Fit
 #
-# Frequency, season, lookback and scaling are found from the data. The target is scaled inside the network, window by window, so nothing has to be prepared and nothing can leak. (200 steps at most, to be quick; the default is 1,000.)
+# Frequency, season, lookback and scaling are found from the data. The target is scaled inside the network, window by window, so nothing has to be prepared and nothing can leak. (100 steps at most, to be quick; the default is 1,000.)
 
 # %%
-settings = {"horizon": 12, "max_steps": 200, "seed": 0}
+settings = {"horizon": 12, "max_steps": 100, "seed": 0}
 covariates = {
     "static_covariates": ["State", "Industry"],
     "past_covariates": ["total"],
@@ -88,7 +90,7 @@ for year in range(2):
 pd.DataFrame(results).T.round(3)
 
 # %% [markdown]
-# TEXT_COVARIATES
+# After these few steps the covariates help (one seed), and in the first year the network is still no better than seasonal naive. The default of 1,000 steps is: MASE 0.965 over both years, without covariates (`benchmarks/aus_retail.py`). Whether a covariate is worth having is a question for a backtest with and without it.
 #
 # ## Intervals
 #
@@ -127,7 +129,7 @@ _ = f.set_params(conformal=False)
 
 # %%
 some = df[df["unique_id"].isin(df["unique_id"].unique()[:20])]
-quick = Forecaster(horizon=12, max_steps=50)
+quick = Forecaster(horizon=12, max_steps=50, refit_full=False)
 windows = quick.backtest(some, num_windows=3, verbose=0)
 scored = quick.score_backtest(windows, some)
 scored[["model", "mae", "mase", "scaled_crps", "coverage", "skill"]].round(3)
