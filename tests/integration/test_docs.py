@@ -55,7 +55,7 @@ def test_the_commands_of_the_command_line_page_run(tmp_path, monkeypatch):
     for source in _blocks(page, "python"):
         exec(compile(source, _name(page), "exec"), {})
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for command in "\n".join(_blocks(page, "sh")).splitlines():
+    for command in "".join(_blocks(page, "sh")).splitlines():
         _, *arguments = shlex.split(command)
         done = subprocess.run(
             [sys.executable, "-m", "keras_seq.cli", *arguments],
