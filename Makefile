@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test test-jax test-slow lint
+.PHONY: help demo test test-jax test-slow lint docs
 
 help:
 	@echo "make demo       install, train both tasks on the shipped data, show scores"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-jax   the backend-neutral tests again, on JAX"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make lint       ruff and mypy"
+	@echo "make docs       build the site into site/"
 	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) OUTPUT=$(OUTPUT) WORKERS=$(WORKERS)"
 
 demo: $(VENV)/.installed
@@ -43,6 +44,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "keras_seq needs Python 3.11 to 3.13: make PYTHON=python3.11 ..."; exit 1; }
@@ -54,4 +58,8 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
+	$(PIP) install --editable '.[docs]'
 	@touch $@ $(VENV)/.installed
