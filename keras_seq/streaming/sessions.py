@@ -198,7 +198,7 @@ class ForecastSession(KeyedSession):
             return None
         position = state[_POSITION] + 1
         values = np.array([value], np.float64)
-        told = self.stepper.step(state, values, position, True)
+        told = np.asarray(self.stepper.step(state, values, position, True))
         state[_POSITION][0] = position[0]
         self.num_missing += value != value
         if self._reached is None or self._reached < position[0]:
