@@ -90,7 +90,9 @@ def export_model(
             `"onnx"`: tokens in, probabilities out, with the vocabulary in files
             beside, or raw windows in, quantiles out; of a stateful classifier its
             states as well. `"litert"`: for LiteRT with its own operators alone: one
-            token and the states before it in, or raw windows. `"numpy"`: for
+            token and the states before it in, or raw windows. A stateful forecaster
+            goes to all of them as one value and the states before it in, quantiles and
+            the states after it out. `"numpy"`: for
             `keras_seq.numpy_runtime`.
         out: Where to write, a file, and for `"savedmodel"` a folder. An export that
             is there is replaced whole. The manifest is `<out>.json`, and in a folder
@@ -159,17 +161,22 @@ def _plan(estimator: Any, target: str, options: dict[str, Any]) -> Plan:
         if options["steps"] is None:
             return text.plan_step(estimator, options["batch_size"])
         return text.plan_tokens(estimator, options["steps"], options["batch_size"])
-    from keras_seq.export import series
+    from keras_seq.export import series, streams
 
+    stateful = estimator.stateful
     if target == "keras":
-        return series.plan_network(estimator)
+        plan = streams.plan_stream_network if stateful else series.plan_network
+        return plan(estimator)
     if target != "litert":
-        return series.plan_windows(estimator)
+        plan = streams.plan_stream if stateful else series.plan_windows
+        return plan(estimator)
     if options["steps"] is not None:
         raise ValueError(
             "`steps` belongs to texts; the steps of a window are its lookback. "
             f"Received: steps={options['steps']!r}"
         )
+    if stateful:
+        return streams.plan_stream(estimator, options["batch_size"])
     return series.plan_windows(estimator, options["batch_size"], unroll=True)
 
 

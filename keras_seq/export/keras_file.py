@@ -32,7 +32,8 @@ def run_keras_file(plan: Plan, path: Path) -> Run:
 
     def run(inputs: Arrays) -> Arrays:
         found: Any = model.predict_on_batch(inputs)
-        return {name: np.asarray(found)}
+        named = found if isinstance(found, dict) else {name: found}
+        return {key: np.asarray(value) for key, value in named.items()}
 
     return run
 

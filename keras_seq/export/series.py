@@ -33,8 +33,8 @@ def plan_network(estimator: Forecaster) -> Plan:
 
     shape = (None, estimator.horizon, model.output_shape[-1])
     about = "The outputs, in the order of `outputs_of_network`."
-    facts = _facts(estimator)
-    facts["outputs_of_network"] = list(_outputs(estimator, named_point=False))
+    facts = series_facts(estimator)
+    facts["outputs_of_network"] = list(network_outputs(estimator, named_point=False))
     facts["moved_windows"] = (
         "The estimator subtracts each window's last observed value before, in "
         "float64, and adds it to the forecasts."
@@ -63,11 +63,11 @@ def plan_windows(
         batch_size: Windows at a time; None: any.
         unroll: Whether the steps are written out one after another.
     """
-    _refuse_calibration(estimator)
+    refuse_calibration(estimator)
     if unroll:
         _refuse_long(estimator)
     model = estimator.model_
-    places = _outputs(estimator)
+    places = network_outputs(estimator)
 
     def function(given: dict[str, Tensor]) -> dict[str, Tensor]:
         window = given["target"]
@@ -87,20 +87,20 @@ def plan_windows(
     shape = (batch_size, estimator.horizon)
     outputs = {
         name: Port("float32", shape, f"{about}, in the unit of the target.")
-        for name, about in _abouts(estimator).items()
+        for name, about in describe_outputs(estimator).items()
     }
     return Plan(
         model,
         function,
         _ports(estimator, batch_size),
         outputs,
-        _facts(estimator),
+        series_facts(estimator),
         compare,
         unroll=unroll,
     )
 
 
-def _refuse_calibration(estimator: Forecaster) -> None:
+def refuse_calibration(estimator: Forecaster) -> None:
     if estimator.conformal and estimator._calibration.usable:
         raise ValueError(
             "`conformal` must be False to export, since held-back errors are no part "
@@ -140,7 +140,7 @@ def _shift(window: Tensor, centered: bool) -> Tensor:
     return ops.where(large, last, ops.zeros_like(last))
 
 
-def _outputs(estimator: Forecaster, named_point: bool = True) -> dict[str, int]:
+def network_outputs(estimator: Forecaster, named_point: bool = True) -> dict[str, int]:
     """Place of each output on the network's last axis, by its column's name."""
     quantiles = estimator.quantiles_
     found = {f"y_hat_q{q:g}": place for place, q in enumerate(quantiles)}
@@ -150,31 +150,53 @@ def _outputs(estimator: Forecaster, named_point: bool = True) -> dict[str, int]:
     return found
 
 
-def _abouts(estimator: Forecaster) -> dict[str, str]:
+def describe_outputs(estimator: Forecaster) -> dict[str, str]:
     abouts = {f"y_hat_q{q:g}": f"Quantile {q:g}" for q in estimator.quantiles_}
     return {**abouts, "y_hat": f"Point forecast ({estimator.point})"}
 
 
 def _ports(estimator: Forecaster, batch_size: int | None) -> dict[str, Port]:
+    about = "The last `lookback` values, oldest first, raw; NaN is missing."
+    shape = (batch_size, *estimator.model_.input["target"].shape[1:])
+    return {
+        "target": Port("float32", shape, about),
+        **feature_ports(estimator, batch_size),
+    }
+
+
+def feature_ports(
+    estimator: Forecaster, batch_size: int | None, steps: int | None = None
+) -> dict[str, Port]:
+    """Inputs of the calendar and of covariates.
+
+    Args:
+        estimator: Fitted.
+        batch_size: Rows; None: any.
+        steps: That a stateful network reads at once; None: as the network has them.
+    """
     abouts = {
-        "target": "The last `lookback` values, oldest first, raw; NaN is missing.",
         "past": "Covariates known up to now, in the order of `features`; NaN is "
         "missing.",
-        "future": "The calendar and covariates known ahead, of the window's steps and "
-        "of those to forecast, in the order of `features`.",
+        "future": "The calendar and covariates known ahead, of the steps that are read "
+        "and of those to forecast, in the order of `features`.",
         "static": "What belongs to the series, in the order of `features`.",
         "static_ids": "Categories of the series, in the order of `features`.",
     }
     features = _features(estimator)
-    return {
-        name: Port(
+    ports = {}
+    for name, tensor in estimator.model_.input.items():
+        if name not in abouts:
+            continue
+        shape = list(tensor.shape[1:])
+        if steps is not None and name in ("past", "future"):
+            shape[0] = steps + (estimator.horizon if name == "future" else 0)
+        ports[name] = Port(
             "int32" if name == "static_ids" else "float32",
-            (batch_size, *tensor.shape[1:]),
+            (batch_size, *shape),
             abouts[name],
             {"features": features[name]} if name in features else {},
         )
-        for name, tensor in estimator.model_.input.items()
-    }
+    return ports
 
 
 def _features(estimator: Forecaster) -> dict[str, list[dict[str, Any]]]:
@@ -231,7 +253,7 @@ def _calendar_parts(estimator: Forecaster) -> list[str]:
     return parts
 
 
-def _facts(estimator: Forecaster) -> dict[str, Any]:
+def series_facts(estimator: Forecaster) -> dict[str, Any]:
     return {
         "quantiles": list(estimator.quantiles_),
         "point": estimator.point,
