@@ -88,11 +88,7 @@ def _of_texts(estimator: Any, data: Any, num_rows: int, seed: int) -> Batch:
     from keras_seq.text.batches import pad_rows
     from keras_seq.text.inputs import check_pairs
 
-    if estimator.stateful:
-        raise ValueError(
-            "`estimator_or_model` must have stateful=False: gradients end where a "
-            "chunk begins. Received: stateful=True"
-        )
+    _refuse_stateful(estimator)
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise TypeError(
             "`data` must be (texts, labels) for a TextClassifier. "
@@ -110,10 +106,19 @@ def _of_series(estimator: Any, data: Any, num_rows: int, seed: int) -> Batch:
     from keras_seq.forecasting.fitting import training_batches
     from keras_seq.forecasting.windows import WindowSource, split_origins
 
+    _refuse_stateful(estimator)
     panel = estimator._panel(data, fitted=True)
     source = WindowSource(panel, estimator._spec)
     split = split_origins(panel.lengths, estimator._spec, validation=False)
     return Batch(*training_batches(source, split, num_rows, 1, seed)[0])
+
+
+def _refuse_stateful(estimator: Any) -> None:
+    if estimator.stateful:
+        raise ValueError(
+            "`estimator_or_model` must have stateful=False: gradients end where a "
+            "chunk begins. Received: stateful=True"
+        )
 
 
 def _choose(count: int, num_rows: int, seed: int) -> np.ndarray:

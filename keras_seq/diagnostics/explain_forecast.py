@@ -191,6 +191,11 @@ def explain_forecast(
             f"Received: {type(forecaster).__name__}"
         )
     forecaster._check_fitted()
+    if forecaster.stateful:
+        raise ValueError(
+            "`forecaster` must have stateful=False: what a carried state holds came "
+            "from no window. Received: stateful=True"
+        )
     ahead = _choose_steps(step, forecaster.horizon)
     fitted = forecaster._tail
     panel = fitted if history is None else forecaster._panel(history, fitted=True)

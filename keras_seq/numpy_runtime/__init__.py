@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from keras_seq.numpy_runtime.forecast_network import ForecastNetwork
     from keras_seq.numpy_runtime.forecaster import NumpyForecaster
     from keras_seq.numpy_runtime.loading import load
+    from keras_seq.numpy_runtime.stream_network import StreamNetwork
     from keras_seq.numpy_runtime.text_classifier import NumpyTextClassifier
     from keras_seq.numpy_runtime.text_network import TextNetwork
 
@@ -22,6 +23,7 @@ __all__ = [
     "ForecastNetwork",
     "NumpyForecaster",
     "NumpyTextClassifier",
+    "StreamNetwork",
     "TextNetwork",
     "load",
     "run",
@@ -36,6 +38,7 @@ _HOMES = {
     "ForecastNetwork": "forecast_network",
     "NumpyForecaster": "forecaster",
     "NumpyTextClassifier": "text_classifier",
+    "StreamNetwork": "stream_network",
     "TextNetwork": "text_network",
     "load": "loading",
     "write_bundle": "bundle",

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_seq import Forecaster, load, numpy_runtime
+from keras_seq import Forecaster, diagnostics, load, numpy_runtime
 
 OPTIONS = {
     **{"horizon": 3, "freq": 1, "lookback": 6, "units": 12, "stateful": True},
@@ -174,6 +174,13 @@ def test_covariates_of_all_kinds_reach_the_stream():
     assert (told["y_hat"] - told["y"]).abs().mean() < 1.0
     with pytest.raises(ValueError, match="covariates"):
         forecaster.stream()
+
+
+def test_instruments_that_look_into_windows_refuse_it(fitted):
+    forecaster, frame = fitted
+    for instrument in (diagnostics.gradient_flow, diagnostics.explain_forecast):
+        with pytest.raises(ValueError, match="must have stateful=False"):
+            instrument(forecaster, frame)
 
 
 @pytest.mark.parametrize(
