@@ -23,7 +23,7 @@ def test_notebook_runs(path, tmp_path):
 
 def test_there_is_one_notebook_per_task():
     names = {path.stem for path in NOTEBOOKS}
-    assert names >= {"classify_text", "forecast_series", "tune_and_run_as_job"}
+    assert names >= {"classify_text", "forecast_series", "stateful_streams"}
     assert names == {path.stem for path in FOLDER.glob("*.py")}
 
 
