@@ -290,9 +290,15 @@ class QuantileHead:
             return np.asarray(at)
         # Nearest step first: each quantile lies one positive step further out.
         away = softplus(raw)
-        down = away[..., :middle][..., ::-1].cumsum(axis=-1) * self.spread[0]
-        up = away[..., middle + 1 :].cumsum(axis=-1) * self.spread[1]
-        return np.concatenate([at - down[..., ::-1], at, at + up], axis=-1)
+        below, above = away[..., :middle], away[..., middle + 1 :]
+        if middle > 1:
+            below = below[..., ::-1].cumsum(axis=-1)[..., ::-1]
+        if above.shape[-1] > 1:
+            above = above.cumsum(axis=-1)
+        spread = self.spread
+        return np.concatenate(
+            [at - below * spread[0], at, at + above * spread[1]], axis=-1
+        )
 
 
 def _segment_length(arguments: dict[str, Any], weights: WeightTable) -> int | None:

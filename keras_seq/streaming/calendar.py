@@ -35,6 +35,11 @@ class CalendarTable:
         if not self._has_any:
             return None
         offsets = self._offsets
+        if len(positions) == 1:  # a slice will do
+            first, table = self._kept
+            begin = int(positions[0]) + int(offsets[0]) - first
+            if 0 <= begin <= len(table) - len(offsets):
+                return table[None, begin : begin + len(offsets)]
         low = int(positions.min()) + int(offsets[0])
         high = int(positions.max()) + int(offsets[-1]) + 1
         if high - low > _KEPT:

@@ -190,7 +190,7 @@ class ForecastSession(KeyedSession):
         Returns:
             None where it is anything else; nothing has changed then.
         """
-        number = type(value) is float or type(value) is int
+        number = isinstance(value, float) or type(value) is int
         if type(key) not in (str, int) or not number or abs(value) > LARGEST:
             return None
         state = self._store.use(key)

@@ -92,7 +92,10 @@ class StatefulStepper:
 
 
 def keras_stream(model: Any) -> Advance:
-    """A Keras network's step, compiled; rows are padded to a power of two."""
+    """A Keras network's step, compiled by XLA; rows are padded to a power of two."""
+    from keras_seq.training.autodiff import compiled_call
+
+    run = compiled_call(model, xla=True)
 
     def advance(
         state: State, values: Array, forecast: bool, future: Array | None
@@ -113,7 +116,7 @@ def keras_stream(model: Any) -> Advance:
                 name: np.concatenate([array, np.repeat(array[:1], spare, axis=0)])
                 for name, array in inputs.items()
             }
-        outputs = model.run(inputs)
+        outputs = run(inputs)
         for name in names:
             state[name][...] = outputs[name][:count]
         if not forecast:

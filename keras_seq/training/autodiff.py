@@ -19,26 +19,32 @@ def check_backend() -> None:
         )
 
 
-def compiled(function: Callable) -> Callable:
-    """The same function, traced once for all arguments of equal shapes and types."""
+def compiled(function: Callable, xla: bool | None = None) -> Callable:
+    """The same function, traced once for all arguments of equal shapes and types.
+
+    Args:
+        function: Of tensors.
+        xla: Whether TensorFlow compiles it with XLA, as JAX always does: a second or
+            more for each shape, for calls that are mostly overhead otherwise.
+    """
     if keras.backend.backend() == "jax":
         import jax
 
         return jax.jit(function)
     import tensorflow as tf
 
-    return tf.function(function, autograph=False)
+    return tf.function(function, autograph=False, jit_compile=xla)
 
 
-def compiled_call(model: keras.Model) -> Callable[[Any], Any]:
+def compiled_call(model: keras.Model, xla: bool | None = None) -> Callable[[Any], Any]:
     """The model's answer to nested arrays as nested arrays, with little around it.
 
     Traced once for each shape: Keras's own `predict_on_batch` lets TensorFlow forget
     shapes after the second, and takes milliseconds a call. Weights may change between
-    calls; what a call would change of them is not kept.
+    calls; what a call would change of them is not kept. `xla` as in `compiled`.
     """
     if keras.backend.backend() != "jax":
-        run = compiled(lambda inputs: model(inputs, training=False))
+        run = compiled(lambda inputs: model(inputs, training=False), xla)
         return lambda inputs: as_numpy(run(inputs))
     import jax
 

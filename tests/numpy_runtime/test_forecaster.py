@@ -161,7 +161,7 @@ def test_damaged_and_foreign_files_are_refused(series_model, tmp_path):
         numpy_runtime.load(tmp_path / "other")
     builder = {**manifest["builder"], "stateful": True}
     artifact.write(tmp_path / "new", {**manifest, "builder": builder}, arrays)
-    with pytest.raises(ArtifactError, match="`stateful` one of False"):
+    with pytest.raises(ArtifactError, match="does not know the argument"):
         numpy_runtime.load(tmp_path / "new")
     less = {name: x for name, x in arrays.items() if "linear/kernel" not in name}
     artifact.write(tmp_path / "less", manifest, less)
