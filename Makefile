@@ -10,13 +10,14 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test test-jax test-slow lint docs
+.PHONY: help demo test test-jax test-slow test-exhaustive lint docs
 
 help:
 	@echo "make demo       install, train both tasks on the shipped data, show scores"
 	@echo "make test       the fast tests, on TensorFlow"
 	@echo "make test-jax   the backend-neutral tests again, on JAX"
 	@echo "make test-slow  the tests that take minutes"
+	@echo "make test-exhaustive  grids, and the examples of every page: before a release"
 	@echo "make lint       ruff and mypy"
 	@echo "make docs       build the site into site/"
 	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) OUTPUT=$(OUTPUT) WORKERS=$(WORKERS)"
@@ -34,10 +35,13 @@ test-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 test-jax: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = -1
 # pytest ends with an error if it collects no test, so a lost marker cannot pass.
 test-jax: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(WORKERS) -m "numeric and not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) -m "numeric and not slow and not exhaustive"
 
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+	$(BIN)/python -m pytest -n $(WORKERS) -m "slow and not exhaustive"
+
+test-exhaustive: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n $(WORKERS) -m exhaustive
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -152,7 +152,10 @@ class StreamNetwork:
             future = inputs["future"]
             if self.num_known:  # a calendar has no gaps
                 future = _zero_missing(future)
-            parts.append(future[:, 0])
+            now = future[:, 0]
+            if len(now) != len(values):
+                now = np.broadcast_to(now, (len(values), now.shape[1]))
+            parts.append(now)
         if "past" in inputs:
             parts.append(_zero_missing(inputs["past"]))
         static = self._describe(inputs)
@@ -200,7 +203,7 @@ class StreamNetwork:
             values: float32, `(count,)`; NaN is missing.
             forecast: Whether to forecast.
             calendar: Of this step and those to forecast, `(count, 1 + horizon,
-                num_future)`; None where there is none.
+                num_future)`, or with one row for all; None where there is none.
         """
         inputs = {} if calendar is None else {"future": calendar}
         return self.advance(state, values, forecast, inputs)

@@ -12,8 +12,8 @@ from keras_seq.streaming import snapshot
 from keras_seq.streaming.rows import Key, check_keys
 from keras_seq.streaming.store import KeyedStates
 
-# Keys that go through the network at a time.
-BLOCK = 16_384
+# Keys that go through the network at a time: what it computes then stays in the cache.
+BLOCK = 2048
 
 
 class KeyedSession:

@@ -10,7 +10,8 @@ from keras_seq.streaming.calendar import CalendarTable
 from keras_seq.streaming.rows import Array, State
 
 # A step of many streams: states, changed in place; values, float32; whether to
-# forecast; and the calendar from this step on. It returns forecasts, location, scale.
+# forecast; and the calendar from this step on, of each row or one for all. It returns
+# forecasts, location and scale.
 Advance = Callable[
     [State, Array, bool, Array | None], tuple[Array, Array, Array] | None
 ]
@@ -78,11 +79,13 @@ class StatefulStepper:
             if unknown.any():
                 kept[unknown] = values[unknown]
             shift = np.where(np.isnan(kept), 0.0, kept)
+        # Keys mostly stand at the same step, which has one calendar for all.
+        together = len(positions) > 1 and bool((positions == positions[0]).all())
         told = self.advance(
             state,
             (values - shift).astype(np.float32),
             forecast,
-            self._calendar(positions),
+            self._calendar(positions[:1] if together else positions),
         )
         if told is None:
             return None
@@ -109,7 +112,7 @@ def keras_stream(model: Any) -> Advance:
             **{name: state[name] for name in names},
         }
         if future is not None:
-            inputs["future"] = future
+            inputs["future"] = np.broadcast_to(future, (count, *future.shape[1:]))
         spare = (1 << (count - 1).bit_length()) - count
         if spare:
             inputs = {

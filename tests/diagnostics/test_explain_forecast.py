@@ -145,7 +145,7 @@ def test_missing_steps_add_nothing_and_levels_are_no_matter(forecaster, data):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ensemble_of_lookbacks_and_self_attention(data):
     history = data[0].drop(columns=["price", "rain", "kind"])
     f = Forecaster(

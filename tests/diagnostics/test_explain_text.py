@@ -126,7 +126,7 @@ def test_more_steps_where_the_gap_is_large(classifier):
         assert missed[1] < min(missed[0], 0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ensembles_cut_texts_and_attention():
     texts, labels = _make_texts(80)
     clf = TextClassifier(

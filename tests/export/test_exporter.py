@@ -45,7 +45,7 @@ def fitting_shift(estimator):
     return source.gather(np.arange(len(panel.ids)), panel.lengths).shift[:, None]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_keras_file_loads_in_a_fresh_process(forward, tmp_path):
     path = tmp_path / "model.keras"
     for estimator, name in (
@@ -62,7 +62,7 @@ def test_a_keras_file_loads_in_a_fresh_process(forward, tmp_path):
         assert done.stdout.strip() == name, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("options", [{}, {"stateful": True, "batch_size": 4}])
 def test_a_keras_file_of_a_classifier(options, tmp_path):
     estimator = fit_text(cell="gru", **options)

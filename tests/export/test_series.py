@@ -100,7 +100,7 @@ def test_the_network_s_forecasts_are_those_of_predict(forecaster):
         )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "transformer"])
 @pytest.mark.parametrize(
     "target",
@@ -126,7 +126,7 @@ def test_covariates_in_each_cell(cell, target, tmp_path):
     assert ids == {"1": "a", "2": "b"}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "options",
     [

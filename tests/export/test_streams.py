@@ -96,7 +96,7 @@ def test_step_by_step_it_equals_a_session(plain, target, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "target", ["keras", pytest.param("onnx", marks=pytest.mark.slow)]
+    "target", ["keras", pytest.param("onnx", marks=pytest.mark.exhaustive)]
 )
 def test_covariates_go_in_as_the_network_takes_them(target, tmp_path):
     forecaster = Forecaster(

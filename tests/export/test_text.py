@@ -111,7 +111,7 @@ def test_litert_takes_one_token(forward, tmp_path):
     assert_litert_steps_answer(forward, tmp_path / "model.tflite")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "transformer"])
 def test_whole_texts_in_each_cell(cell, tmp_path):
     estimator = fit_text(cell=cell, units=4, conv_filters=3, num_layers=2)
@@ -123,7 +123,7 @@ def test_whole_texts_in_each_cell(cell, tmp_path):
     assert manifest["inputs"]["tokens"]["shape"] == [2, 12]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("pooling", ["concat", "attention"])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_forward_and_stateful_in_each_cell(cell, pooling, tmp_path):
@@ -136,7 +136,7 @@ def test_forward_and_stateful_in_each_cell(cell, pooling, tmp_path):
     assert_litert_steps_answer(estimator, tmp_path / "model.tflite")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "options",
     [

@@ -112,7 +112,7 @@ def test_a_session_goes_on_from_the_end_of_training(fitted):
     pd.testing.assert_frame_equal(answer, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.numeric
+@pytest.mark.slow
 def test_a_constant_moves_the_forecasts_by_itself():
     plain = Forecaster(**OPTIONS).fit(make_frame(series=4), verbose=0).predict()
     moved = Forecaster(**OPTIONS).fit(make_frame(series=4, level=1e8), verbose=0)
@@ -120,6 +120,7 @@ def test_a_constant_moves_the_forecasts_by_itself():
     assert difference.abs().max() < 1e-3 * make_frame(series=4)["y"].std()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The network hardly does more")
 def test_a_backtest_sees_only_what_came_before(fitted):
     forecaster, frame = fitted
@@ -132,6 +133,7 @@ def test_a_backtest_sees_only_what_came_before(fitted):
     np.testing.assert_array_equal(windows["y_hat"], again["y_hat"])
 
 
+@pytest.mark.slow
 def test_a_fit_that_was_killed_goes_on_to_the_same_weights(tmp_path):
     class Kill(BaseException):
         pass

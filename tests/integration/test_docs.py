@@ -37,7 +37,7 @@ def _name(page: Path) -> str:
     return str(page.relative_to(DOCS))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("page", SHOWN, ids=_name)
 def test_examples_of_a_page_run_in_their_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -48,7 +48,7 @@ def test_examples_of_a_page_run_in_their_order(page, tmp_path, monkeypatch):
         exec(compile(source, _name(page), "exec"), {"__name__": "__main__"})
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_commands_of_the_command_line_page_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = DOCS / "howto" / "command-line.md"

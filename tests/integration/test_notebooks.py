@@ -9,10 +9,17 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+LONG = ("tune_and_run_as_job", "why_recurrent_networks_forget")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def _by_length():
+    """Each notebook, the longest of them marked as such."""
+    for path in NOTEBOOKS:
+        name = "exhaustive" if path.stem in LONG else "slow"
+        yield pytest.param(path, marks=getattr(pytest.mark, name))
+
+
+@pytest.mark.parametrize("path", _by_length(), ids=lambda path: path.stem)
 # jupyter_client warns of its own future folders.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_notebook_runs(path, tmp_path):

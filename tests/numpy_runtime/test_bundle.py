@@ -165,7 +165,7 @@ def test_a_bundle_is_not_written_for_what_does_not_run(folder, tmp_path):
     assert (tmp_path / "out.py").read_text() == "before"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_bundle_runs_where_only_numpy_is_installed(folder, tmp_path):
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
