@@ -2,12 +2,12 @@
 
 Networks of 64 units forecast hourly series whose values are random: how fast they
 answer does not depend on what they learned. One is stateful, the other reads a window
-again at each step. Measured are the time of a step of one key (median and 99th
-percentile), that of a call with many keys, what memory a key of a stateful GRU of 16
-units takes beside the arrays of its state, and how long a new process takes to load a
-saved model and answer. Beside them `Model.predict` and `predict_on_batch` of the
-network that sees windows, which are given finished ones, and `Forecaster.predict`,
-which is given the history.
+again at each step; "alone" is the NumPy runtime in a process of its own. Measured are
+the time of a step of one key (median and 99th percentile), that of a call with many
+keys, what memory a key of a stateful GRU of 16 units takes beside the arrays of its
+state, and how long a new process takes to load a saved model and answer. Beside them
+`Model.predict` and `predict_on_batch` of the network that sees windows, which are given
+finished ones, and `Forecaster.predict`, which is given the history.
 """
 
 import argparse
@@ -72,6 +72,32 @@ def time_sessions(kind: str, forecaster: Forecaster, keys: int, times: int) -> N
             repeats = times if count == 1 else max(times // 30, 5)
             found = measure(partial(session.step, values), repeats)
             show(f"{kind}, {engine}", count, *found)
+
+
+def time_alone(forecaster: Forecaster, keys: int, times: int) -> None:
+    """Sessions of a saved model in a process that has NumPy alone, as a service has."""
+    code = (
+        "import sys, time, numpy as np\n"
+        "from keras_seq.numpy_runtime import load\n"
+        "session = load(sys.argv[1]).stream()\n"
+        "count, times = int(sys.argv[2]), int(sys.argv[3])\n"
+        "values = {f'series_{i:08d}': float(i % 7) for i in range(count)}\n"
+        "seconds = []\n"
+        "for i in range(times + 3):\n"
+        "    began = time.perf_counter()\n"
+        "    session.step(values)\n"
+        "    seconds.append(time.perf_counter() - began)\n"
+        "print(*np.quantile(seconds[3:], (0.5, 0.99)))"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        forecaster.save(f"{folder}/model.kseq")
+        for count in dict.fromkeys((1, keys)):
+            repeats = 10 * times if count == 1 else max(times // 15, 5)
+            given = [f"{folder}/model.kseq", str(count), str(repeats)]
+            command = [sys.executable, "-c", code, *given]
+            told = subprocess.run(command, capture_output=True, check=True)
+            middle, slow = (1e3 * float(x) for x in told.stdout.split())
+            show("stateful, alone", count, middle, slow)
 
 
 def time_network(forecaster: Forecaster, keys: int, times: int) -> None:
@@ -165,6 +191,7 @@ def main() -> None:
     windowed = fit(*size, cell=chosen.cell)
     stateful = fit(*size, cell=chosen.cell, stateful=True)
     time_sessions("stateful", stateful, chosen.keys, chosen.times)
+    time_alone(stateful, chosen.keys, chosen.times)
     time_sessions("windowed", windowed, chosen.keys, chosen.times)
     time_network(windowed, chosen.keys, chosen.times)
     time_start(stateful, chosen.starts)
