@@ -1,11 +1,11 @@
 """A cue thousands of steps back: a stateful forecaster beside one that sees a window.
 
-Each series begins with a cue, +1 or -1, then is 0 but for noise, until a step that a
-covariate known ahead announces: there it repeats the cue. In training the wait is of
-any length up to `--longest`, so some end within a chunk, through which gradients reach,
-and what is learned from these has to hold for the others. Scored are new series whose
-wait is the longest: the share whose cue is forecast with the right sign (half of them
-by chance), and the mean absolute error of the forecast (1 where nothing is known).
+Each series begins with a cue, +1 or -1, then is 0 but for noise, except at steps that a
+covariate known ahead announces: there it repeats the cue. In training the waits between
+are of any length up to `--longest`, so some end within a chunk, through which gradients
+reach, and what is learned from these has to hold for the others. Scored are new series
+with a single wait, the longest: the share whose cue is forecast with the right sign
+(half of them by chance), and the mean absolute error (1 where nothing is known).
 """
 
 import argparse
@@ -18,19 +18,21 @@ from keras_seq import Forecaster
 from keras_seq.demo import describe_hardware
 
 
-def make_series(waits: np.ndarray, random: np.random.Generator) -> pd.DataFrame:
-    """One series for each wait; `cue` is a column of its own, for the scores."""
+def make_series(waits: list[list[int]], random: np.random.Generator) -> pd.DataFrame:
+    """One series for each list of waits; `cue` is a column for the scores alone."""
     frames = []
-    for index, wait in enumerate(waits.tolist()):
+    for index, mine in enumerate(waits):
         cue = random.choice([-1.0, 1.0])
-        y = 0.05 * random.normal(size=wait + 2)
-        asked = np.zeros(wait + 2)
-        y[0], y[-1], asked[-1] = cue, cue, 1.0
+        places = np.cumsum(mine) + 1
+        count = int(places[-1]) + 1
+        y, asked = 0.05 * random.normal(size=count), np.zeros(count)
+        y[0] = y[places] = cue
+        asked[places] = 1.0
         frames.append(
             pd.DataFrame(
                 {
                     "unique_id": f"s{index:05d}",
-                    "ds": np.arange(wait + 2),
+                    "ds": np.arange(count),
                     "y": y,
                     "asked": asked,
                     "cue": cue,
@@ -43,18 +45,22 @@ def make_series(waits: np.ndarray, random: np.random.Generator) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--longest", type=int, default=2000, help="steps of a wait")
-    parser.add_argument("--series", type=int, default=400, help="series to train on")
-    parser.add_argument("--scored", type=int, default=200, help="series to score")
+    parser.add_argument("--series", type=int, default=100, help="series to train on")
+    parser.add_argument("--scored", type=int, default=100, help="series to score")
     parser.add_argument("--chunk-length", type=int, default=100, help="of the stateful")
     parser.add_argument("--lookback", type=int, default=100, help="of the windowed")
-    parser.add_argument("--steps", type=int, default=1000, help="of training")
+    parser.add_argument("--steps", type=int, default=600, help="of training")
     parser.add_argument("--seed", type=int, default=0, help="of data and networks")
     chosen = parser.parse_args()
     random = np.random.default_rng(chosen.seed)
-    # As many short waits as long ones, by their order of magnitude.
-    waits = np.exp(random.uniform(np.log(5), np.log(chosen.longest), chosen.series))
-    history = make_series(waits.astype(int), random)
-    test = make_series(np.full(chosen.scored, chosen.longest), random)
+    waits: list[list[int]] = []
+    for _ in range(chosen.series):  # as many short waits as long ones, in order of size
+        waits.append([])
+        while sum(waits[-1]) < chosen.longest:
+            wait = np.exp(random.uniform(np.log(5), np.log(chosen.longest)))
+            waits[-1].append(int(wait))
+    history = make_series(waits, random)
+    test = make_series([[chosen.longest]] * chosen.scored, random)
     last = test.groupby("unique_id")["ds"].transform("max") == test["ds"]
     future, cues = test[last].drop(columns="y"), test[last]["cue"].to_numpy()
     shared = {

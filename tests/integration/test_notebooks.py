@@ -19,7 +19,7 @@ def _by_length():
         yield pytest.param(path, marks=getattr(pytest.mark, name))
 
 
-@pytest.mark.parametrize("path", _by_length(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", list(_by_length()), ids=lambda path: path.stem)
 # jupyter_client warns of its own future folders.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_notebook_runs(path, tmp_path):
