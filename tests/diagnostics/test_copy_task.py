@@ -48,7 +48,7 @@ def test_ten_steps_are_solved_and_measured(cell):
     _check(10, cell, solved=True)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("lag", "cell", "solved"),
     [

@@ -9,13 +9,13 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-LONG = ("tune_and_run_as_job", "why_recurrent_networks_forget")
+SHORT = ("stateful_streams", "classify_text")
 
 
 def _by_length():
-    """Each notebook, the longest of them marked as such."""
+    """Each notebook; those that take minutes are marked so."""
     for path in NOTEBOOKS:
-        name = "exhaustive" if path.stem in LONG else "slow"
+        name = "slow" if path.stem in SHORT else "exhaustive"
         yield pytest.param(path, marks=getattr(pytest.mark, name))
 
 

@@ -127,7 +127,7 @@ def test_finished_tokens_stay(split, case):
     check_pieces(split, *case)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("split", ["auto", "whitespace", "character"])
 @settings(max_examples=3000, **quietly)
 @some_pieces

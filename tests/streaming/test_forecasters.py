@@ -184,7 +184,7 @@ def test_conformal_intervals(request, name):
     assert np.abs(other.values - answer.values).max() > 0.01
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_ensemble_of_lookbacks():
     forecaster = fit(make_frame(), freq="D", lookback="auto", ensemble=[4, 9])
     history = make_frame(3, 15, seed=9)

@@ -183,6 +183,6 @@ def test_memory_per_key():
     assert 60 < measure(50_000) < 300
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_memory_of_a_million_keys():
     assert 60 < measure(1_000_000) < 300
