@@ -1,12 +1,21 @@
 """What is exported of a stateful Forecaster: one value and the states before it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from keras_seq.export.plan import Arrays, Comparison, Plan, Port, Run, rebuilt
+from keras_seq.export.plan import (
+    Arrays,
+    Comparison,
+    Plan,
+    Port,
+    Run,
+    plan_of_model,
+    rebuilt,
+)
 from keras_seq.export.series import (
     describe_outputs,
     feature_ports,
@@ -107,16 +116,6 @@ def plan_stream_network(estimator: Forecaster) -> Plan:
         "scale": "Of the scaling.",
     }
 
-    def ports(tensors: dict[str, Any]) -> dict[str, Port]:
-        return {
-            name: Port(
-                "int32" if "int" in str(tensor.dtype) else "float32",
-                tuple(tensor.shape),
-                about.get(name, "State; zeros for a series that begins."),
-            )
-            for name, tensor in tensors.items()
-        }
-
     def compare(run: Run) -> Iterator[Comparison]:
         source = WindowSource(estimator._tail, estimator._spec)
         states = StreamStates.cold(model, source)
@@ -135,14 +134,15 @@ def plan_stream_network(estimator: Forecaster) -> Plan:
 
     facts = {**series_facts(estimator), "stateful": True}
     facts["outputs_of_network"] = list(network_outputs(estimator, named_point=False))
-    return Plan(
+    state = "State; zeros for a series that begins."
+    names = {*model.input, *model.output}
+    plan = plan_of_model(
         model,
-        lambda given: model(given, training=False),
-        {**ports(model.input), **feature_ports(estimator, None, steps=None)},
-        ports(model.output),
-        facts,
-        compare,
+        about={name: about.get(name, state) for name in names},
+        facts=facts,
+        compare=compare,
     )
+    return replace(plan, inputs={**plan.inputs, **feature_ports(estimator, None)})
 
 
 def _samples(

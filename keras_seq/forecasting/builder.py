@@ -270,8 +270,8 @@ def build_forecaster(
     check_choice("scaling", scaling, SCALINGS)
     check_rate("dropout", dropout)
     check_number("learning_rate", learning_rate, above=0)
-    check_season(season_length, lookback)
-    check_direction(bidirectional)
+    _check_season(season_length, lookback)
+    _check_direction(bidirectional)
     check_number("auxiliary_weight", auxiliary_weight, above=0)
     check_structure(
         cell=cell,
@@ -513,7 +513,7 @@ def describe_series(
     return parts
 
 
-def check_season(season_length: int, lookback: int) -> None:
+def _check_season(season_length: int, lookback: int) -> None:
     check_integer("season_length", season_length, 1)
     if season_length > lookback:
         raise ValueError(
@@ -522,7 +522,7 @@ def check_season(season_length: int, lookback: int) -> None:
         )
 
 
-def check_direction(bidirectional: bool | str) -> None:
+def _check_direction(bidirectional: bool | str) -> None:
     if bidirectional not in (False, "auto"):
         raise ValueError(
             "`bidirectional` must be 'auto' or False for forecasting, since the "
@@ -542,6 +542,7 @@ def log_noise(change: Tensor) -> Tensor:
 
 
 def zero_missing(values: Tensor) -> Tensor:
+    """Covariates, with 0, which is their mean, in place of NaN."""
     return ops.where(ops.isnan(values), ops.zeros_like(values), values)
 
 

@@ -17,7 +17,7 @@ from keras_seq.forecasting.intervals import (
 from keras_seq.forecasting.scores import finite_mean, naive_scale, repeat_season
 from keras_seq.forecasting.stream_builder import StreamModel
 from keras_seq.forecasting.streams import StreamStates, run_streams
-from keras_seq.forecasting.windows import Split, Windows, WindowSource
+from keras_seq.forecasting.windows import Split, WindowSource, model_inputs
 from keras_seq.layers.scaling import WindowScaler
 from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.distribution import (
@@ -205,15 +205,6 @@ def verdict(validation: dict[str, float]) -> str:
     ours, naive = validation["mase"], validation["mase_naive"]
     word = "better than" if ours < naive else "NO BETTER than"
     return f"validation: MASE {ours:.3f}, {word} seasonal naive's {naive:.3f}"
-
-
-def model_inputs(windows: Windows) -> dict[str, np.ndarray]:
-    """The dict a model of `build_forecaster` takes; parts of width 0 are left out."""
-    inputs = {"target": windows.past, **windows.covariates}
-    if windows.calendar.shape[-1]:
-        known = [windows.calendar, *([inputs["future"]] if "future" in inputs else [])]
-        inputs["future"] = np.concatenate(known, axis=-1)
-    return inputs
 
 
 def hide_categories(inputs: dict[str, np.ndarray], random: np.random.Generator) -> None:

@@ -140,6 +140,15 @@ def window_shift(past: np.ndarray, centered: bool) -> np.ndarray:
     return np.where(np.abs(last) > _LEVEL_OVER_SPREAD * spread, last, 0.0)
 
 
+def model_inputs(windows: Windows) -> dict[str, np.ndarray]:
+    """The dict a model of `build_forecaster` takes; parts of width 0 are left out."""
+    inputs = {"target": windows.past, **windows.covariates}
+    if windows.calendar.shape[-1]:
+        known = [windows.calendar, *([inputs["future"]] if "future" in inputs else [])]
+        inputs["future"] = np.concatenate(known, axis=-1)
+    return inputs
+
+
 @dataclass(frozen=True)
 class Split:
     """Origins for training and validation, series by series.

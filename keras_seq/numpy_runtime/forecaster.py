@@ -18,7 +18,7 @@ from keras_seq.forecasting.names import Columns
 from keras_seq.forecasting.plain_panel import PlainPanel
 from keras_seq.forecasting.rolling import roll
 from keras_seq.forecasting.streams import StreamStates, run_streams
-from keras_seq.forecasting.windows import Windows, WindowSource, WindowSpec
+from keras_seq.forecasting.windows import WindowSource, WindowSpec, model_inputs
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.numpy_runtime.forecast_network import ForecastNetwork
 from keras_seq.numpy_runtime.scaling import LOCATION_INVARIANT
@@ -329,7 +329,7 @@ class NumpyForecaster:
         for first in range(0, len(series), _BATCH):
             chosen = slice(first, first + _BATCH)
             windows = source.gather(series[chosen], panel.lengths[chosen])
-            raw = self.network_(network_inputs(windows)).astype(np.float64)
+            raw = self.network_(model_inputs(windows)).astype(np.float64)
             parts.append(raw + windows.shift[:, None, None])
         return np.concatenate(parts), None
 
@@ -343,15 +343,6 @@ class NumpyForecaster:
         first = {} if self.columns_.id is None else {self.columns_.id: own}
         stamps = {self.columns_.time: np.asarray(columns.pop("ds"))}
         return {**first, **stamps, **columns}
-
-
-def network_inputs(windows: Windows) -> dict[str, Array]:
-    """The dict that a network takes; parts of width 0 are left out."""
-    inputs = {"target": windows.past, **windows.covariates}
-    if windows.calendar.shape[-1]:
-        known = [windows.calendar, *([inputs["future"]] if "future" in inputs else [])]
-        inputs["future"] = np.concatenate(known, axis=-1)
-    return inputs
 
 
 def _is_frame(table: Any) -> bool:

@@ -65,26 +65,12 @@ def keras_forward(model: Any) -> Callable[[dict[str, Array]], Array]:
     """
     import keras
 
-    from keras_seq.training.autodiff import compiled
+    from keras_seq.training.autodiff import compiled_call
 
     if keras.backend.backend() == "tensorflow":
         run = _traced_once(model)
     elif keras.backend.backend() == "jax":
-        # What JAX compiles would keep the weights that it was traced with.
-        pure = compiled(
-            lambda trained, others, batch: model.stateless_call(
-                trained, others, batch, training=False
-            )[0]
-        )
-        run = padded(
-            lambda batch: np.asarray(
-                pure(
-                    [variable.value for variable in model.trainable_variables],
-                    [variable.value for variable in model.non_trainable_variables],
-                    batch,
-                )
-            )
-        )
+        run = padded(compiled_call(model))
     else:
         run = model.predict_on_batch
     return lambda inputs: in_parts(run, inputs, MOST_ROWS)

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.streaming.calendar import CalendarTable
+from keras_seq.streaming.engines import pad_batch
 from keras_seq.streaming.rows import Array, State
 
 # A step of many streams: states, changed in place; values, float32; whether to
@@ -113,12 +114,9 @@ def keras_stream(model: Any) -> Advance:
         }
         if future is not None:
             inputs["future"] = np.broadcast_to(future, (count, *future.shape[1:]))
-        spare = (1 << (count - 1).bit_length()) - count
-        if spare:
-            inputs = {
-                name: np.concatenate([array, np.repeat(array[:1], spare, axis=0)])
-                for name, array in inputs.items()
-            }
+        size = 1 << (count - 1).bit_length()
+        if size > count:
+            inputs = {name: pad_batch(array, size) for name, array in inputs.items()}
         outputs = run(inputs)
         for name in names:
             state[name][...] = outputs[name][:count]
