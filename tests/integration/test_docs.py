@@ -112,7 +112,7 @@ def test_every_page_is_in_the_navigation(page):
 def _public() -> list[str]:
     """Everything that is public, by the name under which it is defined."""
     found = []
-    modules = ("datasets", "diagnostics", "layers", "numpy_runtime")
+    modules = ("datasets", "diagnostics", "export", "layers", "numpy_runtime")
     for name in keras_seq.__all__:
         if name in modules:
             module = import_module(f"keras_seq.{name}")
@@ -120,7 +120,8 @@ def _public() -> list[str]:
         elif name != "runtime":
             found.append(getattr(keras_seq, name))
     found += [keras_seq.runtime.describe, keras_seq.runtime.compute_path]
-    return [f"{entry.__module__}.{entry.__qualname__}" for entry in found]
+    made = [entry for entry in found if callable(entry)]  # not a tuple of names
+    return [f"{entry.__module__}.{entry.__qualname__}" for entry in made]
 
 
 @pytest.mark.slow
