@@ -18,7 +18,7 @@ from keras_seq.errors import (
 )
 from keras_seq.forecasting import fitting
 from keras_seq.forecasting.backtest import rolling_origin
-from keras_seq.forecasting.ensemble import build_member, combine
+from keras_seq.forecasting.ensemble import build_member, choose_scalings, combine
 from keras_seq.forecasting.features import (
     CovariateEncoder,
     calendar_features,
@@ -141,7 +141,10 @@ class Forecaster(SequenceEstimator):
             `predict` then gives intervals of any `level`. Nothing is trained anew, so
             it may also be set after `fit`. Without a held-back part (every series
             too short) the quantiles stay the network's.
-        scaling: `"standard"`, `"mean_abs"`, `"log"`, `"none"`, or `"auto"`.
+        scaling: `"standard"`, `"mean_abs"`, `"log"`, `"none"`, or `"auto"`: standard,
+            and of an `ensemble` every second network in logarithms where all values
+            are positive and the usual series at least doubles (`scaling_` is then
+            `"mixed"`): the two err differently.
         dropout: Rate between layers and before the decoder.
         recurrent_dropout: Rate on the recurrent state.
         normalization: Of each recurrent layer's outputs: `"layer"`, `"batch"` or None.
@@ -470,9 +473,10 @@ class Forecaster(SequenceEstimator):
         self.freq_ = panel.grid.freq
         self.season_length_ = self._resolve_season(panel)
         self._check_stateful()
-        self.scaling_ = "standard" if self.scaling == "auto" else self.scaling
         lookbacks = self._resolve_lookbacks(panel)
         self.lookback_ = lookbacks[0]
+        scalings = choose_scalings(self.scaling, len(lookbacks), panel)
+        self.scaling_ = scalings[0] if len(set(scalings)) == 1 else "mixed"
         self._encoder = None
         self._settle()
         end = split_origins(panel.lengths, self._spec, validation=True).end
@@ -484,7 +488,7 @@ class Forecaster(SequenceEstimator):
             **widths,
             **{name: getattr(self, name) for name in _BUILDER_ARGS},
             "precision": resolve_precision(self.precision),
-            "scaling": self.scaling_,
+            "scaling": scalings[0],
             "num_future": calendar.shape[1] + widths["num_future"],
         }
         if self.stateful:
@@ -495,7 +499,11 @@ class Forecaster(SequenceEstimator):
             self._builder_args = members[0]
             return
         for number, own in enumerate(members, start=1):
-            own |= {"member": number, "seed": member_seed(self.seed, number)}
+            own |= {
+                "member": number,
+                "scaling": scalings[number - 1],
+                "seed": member_seed(self.seed, number),
+            }
         self._builder_args = {"members": members, "jit": self.jit}
 
     def _resolve_lookbacks(self, panel: Panel) -> list[int]:

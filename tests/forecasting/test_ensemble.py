@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_seq import Forecaster, load
+from keras_seq import Forecaster, load, numpy_runtime
+from keras_seq.forecasting.ensemble import choose_scalings
+from keras_seq.forecasting.plain_panel import PlainPanel
 from keras_seq.training.checkpoint import TrainingState
 from keras_seq.training.ensemble import member_seed, members_of
 from keras_seq.tuning.default_space import default_space
@@ -83,6 +85,36 @@ def test_it_is_the_median_of_networks_trained_alone(fitted, frame, tmp_path):
     assert (conformal["y_hat_lo70"] < conformal["y_hat_hi70"]).all()
     assert np.isfinite(twin.simulate(5, past, future)["y"]).all()
     assert fitted.plot(past, future, ids=["s1"]) is not None
+
+
+def test_every_second_network_takes_logarithms_of_what_grows(frame, tmp_path):
+    grown = frame.assign(y=np.exp(frame["y"] / 10))
+    past, future = cut(grown)
+    fitted = fit(grown, ensemble=2, lookback=6)
+    assert fitted.scaling_ == "mixed"
+    alone = [
+        fit(grown, lookback=6, scaling=scaling, seed=member_seed(5, number))
+        for number, scaling in enumerate(["standard", "log"], start=1)
+    ]
+    expected = np.mean([f.predict(past, future)[ANSWERS] for f in alone], axis=0)
+    forecasts = fitted.predict(past, future)
+    np.testing.assert_allclose(forecasts[ANSWERS], expected, rtol=1e-3)
+    fitted.save(tmp_path / "f.kseq")
+    in_numpy = numpy_runtime.load(tmp_path / "f.kseq").predict(past, future)
+    np.testing.assert_allclose(in_numpy["y_hat"], forecasts["y_hat"], rtol=1e-5)
+
+
+def test_only_positive_values_that_change_much_are_taken_as_logarithms():
+    values = np.array([1.0, np.nan, 3.0, 5.0, 9.0, np.nan])
+    offsets, first = np.array([0, 3, 5, 6]), np.zeros(3, np.int64)
+    panel = PlainPanel(np.arange(3), offsets, values, first, None)
+    mixed = ["standard", "log", "standard"]
+    assert choose_scalings("auto", 3, panel) == mixed
+    assert choose_scalings("auto", 1, panel) == ["standard"]
+    assert choose_scalings("mean_abs", 2, panel) == ["mean_abs", "mean_abs"]
+    for other in (values - 1, values + 1e8):  # a zero; hardly any change
+        panel = PlainPanel(np.arange(3), offsets, other, first, None)
+        assert choose_scalings("auto", 2, panel) == ["standard", "standard"]
 
 
 @pytest.mark.slow
