@@ -915,7 +915,8 @@ class Forecaster(SequenceEstimator):
         """Opens a session that takes values as they come and forecasts what follows.
 
         A `stateful` forecaster carries the state of each key; another one keeps the
-        last `lookback_` values and reads them again.
+        last `lookback_` values and reads them again. Covariates come as columns of the
+        rows, those of the steps to forecast as `session.step(rows, future=frame)`.
 
         Args:
             history: What keys start from. None: nothing; `"fit"`: the end of the
@@ -934,7 +935,7 @@ class Forecaster(SequenceEstimator):
             A `keras_seq.streaming.ForecastSession`; `session.step({"store_1": 12.0})`.
 
         Raises:
-            ValueError: If an argument breaks a rule, or there are covariates.
+            ValueError: If an argument breaks a rule.
         """
         from keras_seq.streaming import open_session
 

@@ -219,6 +219,8 @@ class Clock:
         return index.to_numpy().astype(self.start.dtype)[positions - first]
 
     def _pandas_positions(self, stamps: Array) -> Array:
+        if not stamps.size:
+            return np.zeros(stamps.shape, np.int64)
         import pandas as pd
 
         wanted = pd.DatetimeIndex(stamps.ravel())

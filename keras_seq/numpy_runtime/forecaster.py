@@ -131,10 +131,13 @@ class NumpyForecaster:
             self._calibration.warn_of_tails(bounds)
         framed = any(_is_frame(given) for given in (history, future))
         steps = horizon or self.horizon
-        if framed or not self._clock.plain:
-            panel = self._pandas_panel(history, future, steps)
-        else:
-            panel = self._plain_panel(history, future, steps)
+        panel: Any = self._panel(history, framed)
+        if self._check_future(future):
+            if isinstance(panel.grid, ClockGrid):
+                panel = with_plain_future(panel, future, self.columns_, steps)
+            else:
+                known = self._as_frame(future)
+                panel = panel.with_future(known, self.columns_, steps)
         columns = self._forecast(panel, history, steps, pairs)
         if framed:
             import pandas as pd
@@ -143,23 +146,22 @@ class NumpyForecaster:
         return self._named(columns)
 
     def stream(
-        self, *, history: str | None = None, on_late: str = "error", **options: Any
+        self, *, history: Any = None, on_late: str = "error", **options: Any
     ) -> Any:
         """A session that takes values as they come, as that of `Forecaster.stream`.
 
         Args:
-            history: None: keys start from nothing; `"fit"`: from the end of the
-                training data. What came since can be given to its `step`.
+            history: What keys start from. None: nothing; `"fit"`: the end of the
+                training data; or a table of any keys, as `predict` takes it.
             on_late: What to do about late stamps: `"error"` or `"skip"`.
             options: `max_keys`, `on_full` and `spill`.
         """
-        from keras_seq.streaming.opening import Served, refuse_covariates, serve
+        from keras_seq.streaming.opening import Served, serve
 
-        check_choice("history", history, (None, "fit"))
-        columns = self.columns_
-        refuse_covariates(
-            {"static": columns.static, "past": columns.past, "future": columns.future}
-        )
+        if history is None or isinstance(history, str):
+            check_choice("history", history, (None, "fit"))
+        else:
+            history = self._panel(history, _is_frame(history))
         builder = self._builder
         if not self.stateful and "members" not in builder:
             builder = {"decoder": "direct", **builder}
@@ -169,7 +171,8 @@ class NumpyForecaster:
             model=None,
             clock=self._clock,
             tail=self._kept_panel(),
-            columns=columns,
+            columns=self.columns_,
+            encoder=self._encoder,
             quantiles=self.quantiles_,
             point_index=self.network_.point_index,
             centered=self._spec.centered,
@@ -180,7 +183,7 @@ class NumpyForecaster:
         return serve(
             served,
             engine="numpy",
-            from_fit=history == "fit",
+            history=history,
             on_late=on_late,
             **options,
         )
@@ -203,15 +206,14 @@ class NumpyForecaster:
                 types[name] = type(level[0]) if level else str
         return types
 
-    def _plain_panel(self, history: Any, future: Any, steps: int) -> PlainPanel:
+    def _panel(self, history: Any, framed: bool) -> Any:
+        """A history's panel, of pandas where a frame is given or its steps are odd."""
+        if framed or not self._clock.plain:
+            return self._pandas_panel(history)
         if history is None:
-            panel = self._kept_panel()
-        else:
-            levels = self._encoder.levels() if self._encoder else None
-            panel = make_plain_panel(history, self.columns_, self._clock, levels)
-        if self._check_future(future):
-            return with_plain_future(panel, future, self.columns_, steps)
-        return panel
+            return self._kept_panel()
+        levels = self._encoder.levels() if self._encoder else None
+        return make_plain_panel(history, self.columns_, self._clock, levels)
 
     def _kept_panel(self) -> PlainPanel:
         """The end of the training data."""
@@ -228,8 +230,18 @@ class NumpyForecaster:
             beside,
         )
 
-    def _pandas_panel(self, history: Any, future: Any, steps: int) -> Any:
+    def _pandas_panel(self, history: Any) -> Any:
         """Where a frame is given, or the time step is one that only pandas knows."""
+        table = self._as_frame(history)  # tells where there is no pandas
+        from keras_seq.forecasting.panel import Panel, make_panel
+
+        if history is None:
+            return Panel.from_state(*self._tail)
+        levels = self._encoder.levels() if self._encoder else None
+        return make_panel(table, self.columns_, self.freq_, levels)
+
+    def _as_frame(self, table: Any) -> Any:
+        """A mapping of columns as a pandas frame; all else as it is."""
         try:
             import pandas as pd
         except ImportError as error:
@@ -238,24 +250,12 @@ class NumpyForecaster:
                 "install pandas to forecast with this model."
             ) from error
 
-        from keras_seq.forecasting.panel import Panel, make_panel
-
-        def framed(table: Any) -> Any:
-            if not isinstance(table, Mapping):
-                return table
-            frame, time = pd.DataFrame(dict(table)), self.columns_.time
-            if time in frame and not isinstance(self.freq_, int):
-                frame[time] = pd.to_datetime(frame[time])
-            return frame
-
-        if history is None:
-            panel = Panel.from_state(*self._tail)
-        else:
-            levels = self._encoder.levels() if self._encoder else None
-            panel = make_panel(framed(history), self.columns_, self.freq_, levels)
-        if self._check_future(future):
-            return panel.with_future(framed(future), self.columns_, steps)
-        return panel
+        if not isinstance(table, Mapping):
+            return table
+        frame, time = pd.DataFrame(dict(table)), self.columns_.time
+        if time in frame and not isinstance(self.freq_, int):
+            frame[time] = pd.to_datetime(frame[time])
+        return frame
 
     def _check_future(self, future: Any) -> bool:
         """Whether there are future covariates, and whether they are given."""

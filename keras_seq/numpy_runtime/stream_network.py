@@ -127,8 +127,8 @@ class StreamNetwork:
             values: float32, `(count,)`; NaN is missing.
             forecast: Whether to forecast.
             inputs: `past`, `(count, num_past)`; `future`, of this step and those to
-                forecast, `(count, 1 + horizon, num_future)`; `static` and `static_ids`
-                as of the builder. NaN is missing.
+                forecast, `(count, 1 + horizon, num_future)`, or with one row for all;
+                `static` and `static_ids` as of the builder. NaN is missing.
 
         Returns:
             Forecasts, `(count, horizon, outputs)`, float32, in the unit of `values`;
@@ -192,21 +192,6 @@ class StreamNetwork:
         else:
             answer = answer * scale[..., None] + location[..., None]
         return answer, location, scale
-
-    def step(
-        self, state: State, values: Array, forecast: bool, calendar: Array | None
-    ) -> tuple[Array, Array, Array] | None:
-        """`advance` of streams without covariates.
-
-        Args:
-            state: Changed in place.
-            values: float32, `(count,)`; NaN is missing.
-            forecast: Whether to forecast.
-            calendar: Of this step and those to forecast, `(count, 1 + horizon,
-                num_future)`, or with one row for all; None where there is none.
-        """
-        inputs = {} if calendar is None else {"future": calendar}
-        return self.advance(state, values, forecast, inputs)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Reads chunks of many streams.

@@ -130,7 +130,7 @@ def with_plain_future(
     for index, name in enumerate(names.future):
         title = f"column {name!r} (future_covariates)"
         level = panel.covariates.levels[name]
-        values, levels[name] = _read_column(table[name], title, level)
+        values, levels[name] = read_column(table[name], title, level)
         rows[..., index] = np.append(values, np.nan)[found]
     known_ahead = panel.covariates.with_future(panel.lengths, rows, levels)
     return PlainPanel(
@@ -340,7 +340,7 @@ def _covariates(
 
     def read(kind: str, name: str) -> tuple[Array, list[Any] | float]:
         title = f"column {name!r} ({kind}_covariates)"
-        values, level = _read_column(table[name], title, levels[name])
+        values, level = read_column(table[name], title, levels[name])
         return values[order], level
 
     def refuse(name: str) -> None:
@@ -351,10 +351,16 @@ def _covariates(
     return lay_covariates(wanted, read, refuse, starts, offsets, rows)
 
 
-def _read_column(
+def read_column(
     column: Any, title: str, level: list[Any] | float
 ) -> tuple[Array, list[Any] | float]:
-    """Numbers less a constant, or codes of categories; and what they count from."""
+    """Numbers less a constant, or codes of categories; and what they count from.
+
+    Args:
+        column: Values; NaN and None are missing.
+        title: Names the column in messages.
+        level: What `fit` learned of it.
+    """
     if not isinstance(level, list):
         return _numbers(column, title) - level, level
     values = np.asarray(column, dtype=object).tolist()

@@ -3,13 +3,16 @@
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from keras_seq.forecasting.names import Columns
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.streaming.rows import Array, Key, check_keys
+
+if TYPE_CHECKING:
+    from keras_seq.streaming.covariate_rows import CovariateReader, RowCovariates
 
 # Key of the one series of a forecaster without `id_col`.
 ONLY = "series"
@@ -23,15 +26,25 @@ class Rows(NamedTuple):
         codes: int64, `(rows,)`: the key of each row.
         values: float64, `(rows,)`.
         positions: int64, `(rows,)`, on the clock; None: each key's next.
+        covariates: Of the rows as they were given; None where there are none.
+        source: int64, `(rows,)`: which of those each row is; None: in their order.
     """
 
     keys: list[Key]
     codes: Array
     values: Array
     positions: Array | None
+    covariates: "RowCovariates | None" = None
+    source: Array | None = None
 
 
-def read_rows(data: Any, ds: Any, names: Columns, clock: Clock) -> Rows:
+def read_rows(
+    data: Any,
+    ds: Any,
+    names: Columns,
+    clock: Clock,
+    reader: "CovariateReader | None" = None,
+) -> Rows:
     """Reads what `ForecastSession.step` was given.
 
     Args:
@@ -40,6 +53,7 @@ def read_rows(data: Any, ds: Any, names: Columns, clock: Clock) -> Rows:
         ds: One stamp for all keys of a mapping of keys; None: each key's next.
         names: Of the columns.
         clock: Of the stamps.
+        reader: Of covariates; None where there are none.
 
     Raises:
         TypeError, ValueError: If it breaks a rule; what does is named.
@@ -53,7 +67,7 @@ def read_rows(data: Any, ds: Any, names: Columns, clock: Clock) -> Rows:
             "`ds` belongs to a mapping of keys to numbers; rows have their own stamps "
             f"in column {names.time!r}. Received: ds={ds!r}"
         )
-    return _read_columns(data, names, clock)
+    return _read_columns(data, names, clock, reader)
 
 
 def _are_columns(data: Mapping[Any, Any], names: Columns) -> bool:
@@ -75,11 +89,10 @@ def _read_values(data: Mapping[Any, Any], ds: Any, clock: Clock) -> Rows:
     return Rows(keys, np.arange(len(keys)), values, positions)
 
 
-def _read_columns(data: Any, names: Columns, clock: Clock) -> Rows:
-    if not isinstance(data, Mapping):
-        from keras_seq.forecasting.columns import as_frame  # pandas is here, then
-
-        data = as_frame(data, names)
+def _read_columns(
+    data: Any, names: Columns, clock: Clock, reader: "CovariateReader | None"
+) -> Rows:
+    data = as_table(data, names)
     for name, role in names.roles().items():
         if name not in data:
             raise ValueError(
@@ -87,23 +100,43 @@ def _read_columns(data: Any, names: Columns, clock: Clock) -> Rows:
                 f"{[str(column) for column in data]}"
             )
     values = _as_numbers(data[names.target], names.target)
-    stamps = _as_stamps(data[names.time], names.time, clock)
-    ids: list[Key] = [ONLY] * len(values)
-    if names.id is not None:
-        column = data[names.id]
-        ids = check_keys(
-            column.tolist() if hasattr(column, "tolist") else list(column), names.id
-        )
-    if not len(ids) == len(stamps) == len(values):
+    ids, positions = read_keys(data, names, clock)
+    if len(ids) != len(values):
         raise ValueError(
             "The columns must have as many rows as each other. Received: "
-            f"{len(ids)}, {len(stamps)} and {len(values)} of {names.names()}"
+            f"{len(ids)} and {len(values)} of {names.names()}"
         )
     numbers: dict[Key, int] = {}
-    codes = [numbers.setdefault(key, len(numbers)) for key in ids]
-    return Rows(
-        list(numbers), np.array(codes, np.int64), values, clock.positions(stamps)
+    codes = np.array([numbers.setdefault(key, len(numbers)) for key in ids], np.int64)
+    keys = list(numbers)
+    covariates = None if reader is None else reader.read(data, codes, keys)
+    return Rows(keys, codes, values, positions, covariates)
+
+
+def as_table(data: Any, names: Columns) -> Any:
+    """A mapping of columns as it is; all else as a pandas frame."""
+    if isinstance(data, Mapping):
+        return data
+    from keras_seq.forecasting.columns import as_frame  # pandas is here, then
+
+    return as_frame(data, names)
+
+
+def read_keys(table: Any, names: Columns, clock: Clock) -> tuple[list[Key], Array]:
+    """The key and the position of each row of a table, which has their columns."""
+    positions = clock.positions(_as_stamps(table[names.time], names.time, clock))
+    if names.id is None:
+        return [ONLY] * len(positions), positions
+    column = table[names.id]
+    ids = check_keys(
+        column.tolist() if hasattr(column, "tolist") else list(column), names.id
     )
+    if len(ids) != len(positions):
+        raise ValueError(
+            "The columns must have as many rows as each other. Received: "
+            f"{len(ids)} and {len(positions)} of {[names.id, names.time]}"
+        )
+    return ids, positions
 
 
 def _as_numbers(column: Any, name: str) -> Array:

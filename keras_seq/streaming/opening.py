@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 
 from keras_seq.errors import ArtifactError, check_choice
+from keras_seq.forecasting.features import CovariateEncoder
 from keras_seq.forecasting.intervals import Calibration, ScaledForecasts
 from keras_seq.forecasting.names import Columns
 from keras_seq.forecasting.streams import StreamStates
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.numpy_runtime.forecast_network import ForecastNetwork
 from keras_seq.numpy_runtime.stream_network import StreamNetwork
+from keras_seq.numpy_runtime.tables import ClockGrid
+from keras_seq.streaming.covariate_rows import CovariateReader
+from keras_seq.streaming.covariates import CovariateMemory
 from keras_seq.streaming.engines import keras_forward, numpy_forward, pad_batch
 from keras_seq.streaming.observations import Rows
 from keras_seq.streaming.rows import Array, check_keys
@@ -40,7 +44,7 @@ def open_session(
     """A session of a fitted `Forecaster`.
 
     Args:
-        forecaster: Fitted, without covariates.
+        forecaster: Fitted.
         history: What keys start from. None: nothing; `"fit"`: the end of the training
             data; or a long frame (or Series) of any keys, as `predict` takes it.
         engine: `"numpy"`, `"keras"`, or `"auto"`: NumPy where it can run the network.
@@ -51,32 +55,27 @@ def open_session(
 
     Raises:
         NotFittedError: Before `fit` or `load`.
-        ValueError: If an argument breaks a rule, or the forecaster has covariates.
+        ValueError: If an argument breaks a rule.
     """
     forecaster._check_fitted()
     check_choice("engine", engine, ENGINES)
-    kinds = ("static", "past", "future")
-    refuse_covariates({k: getattr(forecaster, f"{k}_covariates") for k in kinds})
     named = isinstance(history, str)
     if named and history != "fit":
         raise ValueError(
             "`history` must be None, 'fit' or a long frame. "
             f"Received: history={history!r}"
         )
-    served = _serve(forecaster)
-    session = serve(
-        served,
+    if history is not None and not named:
+        history = forecaster._panel(history, fitted=True)
+    return serve(
+        _serve(forecaster),
         engine=engine,
-        from_fit=named,
+        history=history,
         on_late=on_late,
         max_keys=max_keys,
         on_full=on_full,
         spill=spill,
     )
-    if history is not None and not named:
-        panel = forecaster._panel(history, fitted=True)
-        session.learn(_panel_rows(panel, _offset(panel, served.clock)))
-    return session
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,7 @@ class Served:
         clock: Of the training data, which begin at position 0.
         tail: The end of the training data, a panel.
         columns: Names of a long frame's columns.
+        encoder: Of covariates; None without any.
         quantiles: Of the outputs.
         point_index: Which output is the point forecast.
         centered: As in `WindowSpec`.
@@ -104,6 +104,7 @@ class Served:
     clock: Clock
     tail: Any
     columns: Columns
+    encoder: CovariateEncoder | None
     quantiles: tuple[float, ...]
     point_index: int
     centered: bool
@@ -120,33 +121,43 @@ class Served:
     def fingerprint(self) -> str:
         """Of all that decides what a session answers."""
         deviations = None if self.calibration is None else self.calibration.deviations
-        return model_fingerprint(self.builder, self.weights, deviations)
+        encoded = [] if self.encoder is None else [self.encoder.get_state()]
+        return model_fingerprint(self.builder, self.weights, deviations, *encoded)
 
 
 def serve(
-    served: Served, *, engine: str, from_fit: bool, **options: Any
+    served: Served, *, engine: str, history: Any, **options: Any
 ) -> ForecastSession:
     """A session of any runtime.
 
     Args:
         served: The forecaster.
         engine: As in `open_session`.
-        from_fit: Whether keys start from the end of the training data.
+        history: What keys start from. None: nothing; `"fit"`: the end of the training
+            data; or a panel.
         options: Of `ForecastSession`.
     """
     stateful = served.stream is not None
+    memory = None
+    if served.encoder is not None:
+        seen = 1 if stateful else served.network["lookback"]
+        reader = CovariateReader(served.encoder, served.columns)
+        memory = CovariateMemory(reader, seen, served.network["horizon"])
     make: Any = _stateful_stepper if stateful else _windowed_stepper
     session = ForecastSession(
-        make(served, engine),
+        make(served, engine, memory),
         served.clock,
         start=served.tail.end,
         outputs=("y_hat", *(f"y_hat_q{q:g}" for q in served.quantiles)),
-        names=served.columns,
+        names=served.columns.without_covariates(),
+        memory=memory,
         **options,
     )
-    if from_fit:
-        rows = _panel_rows(served.tail, 0)
+    if isinstance(history, str):
+        rows = _panel_rows(served.tail, 0, memory)
         session.learn(_go_on(session, served, rows) if stateful else rows)
+    elif history is not None:
+        session.learn(_panel_rows(history, _offset(history, served.clock), memory))
     return session
 
 
@@ -163,7 +174,8 @@ def _serve(forecaster: Any) -> Served:
         model=model,
         clock=forecaster_clock(forecaster),
         tail=forecaster._tail,
-        columns=Columns(forecaster.id_col, forecaster.time_col, forecaster.target_col),
+        columns=forecaster._columns,
+        encoder=forecaster._encoder,
         quantiles=forecaster.quantiles_,
         point_index=model.point_index,
         centered=forecaster._spec.centered,
@@ -220,7 +232,9 @@ def order_outputs(values: Array, *_: Any, point: int, count: int) -> Array:
     )
 
 
-def _windowed_stepper(served: Served, engine: str) -> WindowedStepper:
+def _windowed_stepper(
+    served: Served, engine: str, memory: CovariateMemory | None
+) -> WindowedStepper:
     network = _numpy_network(ForecastNetwork, served, engine)
     forward = numpy_forward(network) if network else keras_forward(served.model)
     return WindowedStepper(
@@ -231,10 +245,13 @@ def _windowed_stepper(served: Served, engine: str) -> WindowedStepper:
         forward=forward,
         fingerprint=served.fingerprint,
         finish=_finish_windows(served, network),
+        memory=memory,
     )
 
 
-def _stateful_stepper(served: Served, engine: str) -> StatefulStepper:
+def _stateful_stepper(
+    served: Served, engine: str, memory: CovariateMemory | None
+) -> StatefulStepper:
     network = _numpy_network(StreamNetwork, served, engine)
     return StatefulStepper(
         context=served.network["context"],
@@ -242,9 +259,10 @@ def _stateful_stepper(served: Served, engine: str) -> StatefulStepper:
         widths=(network or served.model).state_widths,
         clock=served.clock,
         centered=served.centered,
-        advance=network.step if network else keras_stream(served.model),
+        advance=network.advance if network else keras_stream(served.model),
         fingerprint=served.fingerprint,
         finish=_finish(served),
+        memory=memory,
     )
 
 
@@ -276,6 +294,7 @@ def _go_on(session: ForecastSession, served: Served, rows: Rows) -> Rows:
         codes=rows.codes[unread],
         values=rows.values[unread],
         positions=positions[unread],
+        source=np.flatnonzero(unread),
     )
 
 
@@ -340,40 +359,28 @@ def _keras_scale(model: Any) -> Callable[[Array], tuple[Array, ...]]:
     return measure
 
 
-def refuse_covariates(names: dict[str, Sequence[str]]) -> None:
-    """Raises where a forecaster was fitted with covariates.
-
-    Args:
-        names: Of the columns, by kind.
-    """
-    for kind, columns in names.items():
-        if len(columns):
-            raise ValueError(
-                "A session takes values of the target alone: this Forecaster was "
-                f"fitted with covariates. Received: {kind}_covariates={list(columns)}"
-            )
-
-
-def _panel_rows(panel: Any, offset: int) -> Rows:
+def _panel_rows(panel: Any, offset: int, memory: CovariateMemory | None) -> Rows:
     """All steps of a panel, missing ones as NaN.
 
     Args:
         panel: Series.
         offset: Where its first stamp is on the clock.
+        memory: Of covariates; None without any.
     """
     lengths = panel.lengths
     codes = np.repeat(np.arange(len(lengths)), lengths)
     steps = np.arange(len(panel.values)) - np.repeat(panel.offsets[:-1], lengths)
     positions = panel.first[codes] + steps + offset
-    return Rows(
-        check_keys(panel.ids.tolist(), "history"), codes, panel.values, positions
-    )
+    keys = check_keys(panel.ids.tolist(), "history")
+    covariates = None if memory is None else memory.reader.read_panel(panel)
+    return Rows(keys, codes, panel.values, positions, covariates)
 
 
 def _offset(panel: Any, clock: Clock) -> int:
     """Where a panel's first stamp is on the clock."""
-    start = panel.grid.start
-    if not isinstance(start, int):
+    grid = panel.grid
+    start = grid.clock.start if isinstance(grid, ClockGrid) else grid.start
+    if hasattr(start, "tzinfo"):
         zone = _zone(start)
         if (zone is None) != (clock.tz is None):
             raise ValueError(

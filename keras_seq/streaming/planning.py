@@ -95,7 +95,13 @@ def sort_rows(
             f"{count} late or repeated, such as {', '.join(told)}"
         )
     order = order[~late]
-    return Rows(rows.keys, codes[~late], rows.values[order], positions[~late]), count
+    source = order if rows.source is None else rows.source[order]
+    return rows._replace(
+        codes=codes[~late],
+        values=rows.values[order],
+        positions=positions[~late],
+        source=source,
+    ), count
 
 
 def make_plan(

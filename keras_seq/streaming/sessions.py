@@ -9,6 +9,7 @@ import numpy as np
 from keras_seq.errors import check_choice
 from keras_seq.forecasting.names import Columns
 from keras_seq.numpy_runtime.clock import Clock
+from keras_seq.streaming.covariates import CovariateCall, CovariateMemory
 from keras_seq.streaming.keyed import BLOCK, KeyedSession
 from keras_seq.streaming.observations import Rows, read_rows
 from keras_seq.streaming.planning import LARGEST, Plan, make_plan, settle, sort_rows
@@ -116,6 +117,7 @@ class ForecastSession(KeyedSession):
         names: Of a long frame's columns.
         on_late: What to do about stamps at or before a key's last one, and about those
             repeated within a call: `"error"`, or `"skip"`, which counts them.
+        memory: Of covariates, the same that the stepper reads; None without any.
         options: `max_keys`, `on_full` and `spill` of `KeyedStates`.
 
     Attributes:
@@ -145,30 +147,40 @@ class ForecastSession(KeyedSession):
         outputs: Sequence[str] = ("y_hat",),
         names: Columns | None = None,
         on_late: str = "error",
+        memory: CovariateMemory | None = None,
         **options: Any,
     ):
         check_choice("on_late", on_late, ("error", "skip"))
         counted = {"freq": clock.freq, "start": str(clock.start), "tz": clock.tz}
         arrays = {**stepper.arrays, _POSITION: ((), np.int64)}
+        if memory is not None:
+            arrays |= memory.arrays
         super().__init__("series", stepper.fingerprint, arrays, counted, **options)
-        self.stepper, self.clock = stepper, clock
+        self.stepper, self.clock, self.memory = stepper, clock, memory
         self.outputs = tuple(outputs)
         self.names = names or Columns()
         self.on_late = on_late
         self._start = start
         self._reached: int | None = None  # the latest position of any key
 
-    def step(self, data: Any, ds: Any = None) -> StreamForecast:
+    def step(self, data: Any, ds: Any = None, *, future: Any = None) -> StreamForecast:
         """Takes values in, and forecasts what comes after them.
 
         Args:
             data: `{key: number}`, one step of each key; a bare number where there is
                 one series; or a long frame, or a mapping of its columns to arrays, of
-                any number of rows for each key, in any order.
+                any number of rows for each key, in any order. Where there are
+                covariates, the rows have columns of past ones, of future ones unless
+                all of their steps were told ahead, and of static ones unless all of
+                their keys are known.
             ds: Stamp of all values of `{key: number}`. None: one step after the last of
                 each key; of a new key, the latest stamp that any key has (this call's
                 included), else the step after the training data. Strings and NumPy's
                 stamps are in UTC if the training data have a time zone.
+            future: Future covariates of the steps to forecast, a long frame of ids,
+                stamps and their columns, or a mapping of these; other rows are not
+                used. A step that was told need not be told again; if it is, the newer
+                value counts, unless it is missing.
 
         Returns:
             The forecasts after each key's last value.
@@ -178,11 +190,20 @@ class ForecastSession(KeyedSession):
                 nothing has changed then.
         """
         with self._lock:
-            if ds is None and type(data) is dict and len(data) == 1:
+            plain = ds is None and future is None and self.memory is None
+            if plain and type(data) is dict and len(data) == 1:
                 answer = self._step_known(*next(iter(data.items())))
                 if answer is not None:
                     return answer
-            return self._take(read_rows(data, ds, self.names, self.clock), True)
+            reader = None if self.memory is None else self.memory.reader
+            if future is not None and (reader is None or not reader.columns.future):
+                raise ValueError(
+                    "`future` must be left out, since the Forecaster was fitted "
+                    "without `future_covariates`. Received: "
+                    f"{type(future).__name__}"
+                )
+            rows = read_rows(data, ds, self.names, self.clock, reader)
+            return self._take(rows, True, future)
 
     def _step_known(self, key: Any, value: Any) -> StreamForecast | None:
         """One usual value of one key in memory: the same answer in a third of the time.
@@ -227,6 +248,8 @@ class ForecastSession(KeyedSession):
         """
         with self._lock:
             whole = {**state, _POSITION: positions}
+            if self.memory is not None:
+                whole |= self.memory.cold(len(keys))
             self._store.write(keys, whole, self._store.find(keys))
 
     def stamp(self, key: Key) -> Any:
@@ -241,10 +264,11 @@ class ForecastSession(KeyedSession):
                 raise KeyError(key)
             return self.clock.stamps(state[_POSITION])[0]
 
-    def _take(self, rows: Rows, forecast: bool) -> StreamForecast:
+    def _take(self, rows: Rows, forecast: bool, future: Any = None) -> StreamForecast:
         slots = self._store.find(rows.keys)
-        state, known = self._store.read(rows.keys, slots, names=(_POSITION,))
-        last = state[_POSITION]
+        names = [_POSITION, *(self.memory.arrays if self.memory is not None else ())]
+        state, known = self._store.read(rows.keys, slots, names=names)
+        last = state.pop(_POSITION)
         rows = settle(rows, last, known, self._reached, self._start)
         skip = self.on_late == "skip"
         rows, late = sort_rows(rows, last, known, skip, self.clock)
@@ -252,7 +276,13 @@ class ForecastSession(KeyedSession):
         if getattr(self.stepper, "windowed", False):
             lookback = self.stepper.lookback
         plan, missing, invalid = make_plan(rows, last, known, lookback)
-        values = self._run(plan, slots, forecast)
+        told = None
+        if self.memory is not None:
+            told = CovariateCall(
+                self.memory,
+                *(rows, plan, last, known, state, future, forecast, self.clock),
+            )
+        values = self._run(plan, slots, forecast, told)
         self.num_late += late
         self.num_missing += missing
         self.num_invalid += invalid
@@ -264,7 +294,9 @@ class ForecastSession(KeyedSession):
             plan.keys, values, self.outputs, plan.last, self.clock, self.names
         )
 
-    def _run(self, plan: Plan, found: Array, forecast: bool) -> Array:
+    def _run(
+        self, plan: Plan, found: Array, forecast: bool, told: CovariateCall | None
+    ) -> Array:
         """Advances all keys of a plan, a block of them at a time."""
         shape = len(plan.keys), self.stepper.horizon, len(self.outputs)
         answers = np.full(shape if forecast else (0, *shape[1:]), np.nan)
@@ -281,15 +313,22 @@ class ForecastSession(KeyedSession):
             cold = np.flatnonzero(plan.cold[chosen] | ~known)
             for name, fresh in self.stepper.cold(len(cold)).items():
                 state[name][cold] = fresh
-            told = self._advance(plan, chosen, state, forecast)
+            if told is not None:
+                state |= told.state(chosen)
+            found_here = self._advance(plan, chosen, state, forecast, told)
             state[_POSITION][:] = plan.last[chosen]
             self._store.write(keys, state, slots)
             if forecast:
-                answers[chosen] = told
+                answers[chosen] = found_here
         return answers
 
     def _advance(
-        self, plan: Plan, chosen: Array, state: State, forecast: bool
+        self,
+        plan: Plan,
+        chosen: Array,
+        state: State,
+        forecast: bool,
+        told: CovariateCall | None,
     ) -> Array | None:
         """Runs keys wave by wave: those that take the most steps stand first."""
         begin, rows = plan.begin[chosen], plan.starts[chosen].copy()
@@ -304,6 +343,8 @@ class ForecastSession(KeyedSession):
             positions = begin[:running] + wave
             here = plan.positions[rows[:running]] == positions
             values = np.where(here, plan.values[rows[:running]], np.nan)
+            if told is not None:
+                told.advance(state, chosen[:running], rows[:running], here, positions)
             rows[:running] += here
             for part, last in (
                 (slice(0, staying), False),

@@ -7,14 +7,16 @@ import numpy as np
 
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.streaming.calendar import CalendarTable
+from keras_seq.streaming.covariates import CovariateMemory
 from keras_seq.streaming.engines import pad_batch
 from keras_seq.streaming.rows import Array, State
 
 # A step of many streams: states, changed in place; values, float32; whether to
-# forecast; and the calendar from this step on, of each row or one for all. It returns
-# forecasts, location and scale.
+# forecast; and `future`, the calendar and covariates from this step on, of each row or
+# one for all, `past`, of this step, `static` and `static_ids`, where there are any. It
+# returns forecasts, location and scale.
 Advance = Callable[
-    [State, Array, bool, Array | None], tuple[Array, Array, Array] | None
+    [State, Array, bool, dict[str, Array]], tuple[Array, Array, Array] | None
 ]
 # From the network's answer, its location, scale and shift to the outputs.
 Finish = Callable[[Array, Array, Array, Array], Array]
@@ -33,6 +35,7 @@ class StatefulStepper:
         advance: The network.
         finish: What becomes of its answer, float64 in the unit of the values.
         fingerprint: Of weights and arguments.
+        memory: Of covariates, of one step; None without any.
     """
 
     windowed = False
@@ -48,10 +51,11 @@ class StatefulStepper:
         advance: Advance,
         finish: Finish,
         fingerprint: str,
+        memory: CovariateMemory | None = None,
     ):
         self.lookback, self.horizon = context, horizon
         self.centered, self.advance, self.finish = centered, advance, finish
-        self.fingerprint = fingerprint
+        self.fingerprint, self.memory = fingerprint, memory
         self.arrays: dict[str, tuple[tuple[int, ...], Any]] = {
             name: ((width,), np.float32) for name, width in widths.items()
         }
@@ -82,11 +86,14 @@ class StatefulStepper:
             shift = np.where(np.isnan(kept), 0.0, kept)
         # Keys mostly stand at the same step, which has one calendar for all.
         together = len(positions) > 1 and bool((positions == positions[0]).all())
+        calendar = self._calendar(positions[:1] if together else positions)
+        inputs = {} if calendar is None else {"future": calendar}
+        if self.memory is not None:
+            inputs = self.memory.inputs(state, positions, calendar)
+            if "past" in inputs:
+                inputs["past"] = inputs["past"][:, 0]
         told = self.advance(
-            state,
-            (values - shift).astype(np.float32),
-            forecast,
-            self._calendar(positions[:1] if together else positions),
+            state, (values - shift).astype(np.float32), forecast, inputs
         )
         if told is None:
             return None
@@ -102,7 +109,7 @@ def keras_stream(model: Any) -> Advance:
     run = compiled_call(model, xla=True)
 
     def advance(
-        state: State, values: Array, forecast: bool, future: Array | None
+        state: State, values: Array, forecast: bool, beside: dict[str, Array]
     ) -> tuple[Array, Array, Array] | None:
         count = len(values)
         names = list(model.state_widths)
@@ -111,8 +118,12 @@ def keras_stream(model: Any) -> Advance:
             "length": np.ones(count, np.int32),
             "at": np.zeros((count, 1), np.int32),
             **{name: state[name] for name in names},
+            **beside,
         }
-        if future is not None:
+        if "past" in beside:
+            inputs["past"] = beside["past"][:, None]
+        if "future" in beside:
+            future = beside["future"]
             inputs["future"] = np.broadcast_to(future, (count, *future.shape[1:]))
         size = 1 << (count - 1).bit_length()
         if size > count:

@@ -8,6 +8,7 @@ import numpy as np
 from keras_seq.forecasting.windows import window_shift
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.streaming.calendar import CalendarTable
+from keras_seq.streaming.covariates import CovariateMemory
 from keras_seq.streaming.rows import Array, State
 
 Forward = Callable[[dict[str, Array]], Array]
@@ -27,8 +28,8 @@ class WindowedStepper:
         clock: Of the positions.
         centered: As in `window_shift`.
         forward: The network: `target`, `(batch, lookback)`, and `future`, `(batch,
-            lookback + horizon, num_features)`, if there is a calendar, to `(batch,
-            horizon, outputs)`; float32.
+            lookback + horizon, num_features)`, if there is a calendar, and covariates,
+            to `(batch, horizon, outputs)`; float32.
         fingerprint: Of weights and arguments.
         finish: What becomes of the network's answer, float64 in the unit of the values,
             `(batch, horizon, outputs)`; None: nothing.
@@ -46,10 +47,11 @@ class WindowedStepper:
         forward: Forward,
         fingerprint: str,
         finish: Finish | None = None,
+        memory: CovariateMemory | None = None,
     ):
         self.lookback, self.horizon, self.clock = lookback, horizon, clock
         self.centered, self.forward, self.finish = centered, forward, finish
-        self.fingerprint = fingerprint
+        self.fingerprint, self.memory = fingerprint, memory
         self.arrays: dict[str, tuple[tuple[int, ...], Any]] = {
             "window": ((lookback,), np.float64)
         }
@@ -74,7 +76,9 @@ class WindowedStepper:
         target = (past - shift[:, None]).astype(np.float32)
         inputs = {"target": target}
         calendar = self._calendar(positions)
-        if calendar is not None:
+        if self.memory is not None:
+            inputs |= self.memory.inputs(state, positions, calendar)
+        elif calendar is not None:
             inputs["future"] = calendar
         raw = self.forward(inputs).astype(np.float64) + shift[:, None, None]
         return raw if self.finish is None else self.finish(raw, target, shift)

@@ -174,8 +174,6 @@ def test_covariates_of_all_kinds_reach_the_stream():
     ).fit(history, verbose=0)
     told = forecaster.predict(future=future).merge(future, on=["unique_id", "ds"])
     assert (told["y_hat"] - told["y"]).abs().mean() < 1.0
-    with pytest.raises(ValueError, match="covariates"):
-        forecaster.stream()
 
 
 def test_instruments_that_look_into_windows_refuse_it(fitted):

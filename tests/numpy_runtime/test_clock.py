@@ -86,3 +86,9 @@ def test_the_calendar_equals_that_of_pandas():
         month, np.sin(2 * np.pi * (index.month - 1) / 12), atol=1e-6
     )
     assert calendar(index.to_numpy(), "YS").shape == (900, 0)
+
+
+@pytest.mark.parametrize("tz", [None, "Europe/Vienna"])
+def test_no_stamps_have_no_positions(tz):
+    clock = Clock("h", np.datetime64("2024-01-01", "us"), tz)
+    assert clock.positions(np.zeros(0, "datetime64[us]")).shape == (0,)

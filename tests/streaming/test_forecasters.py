@@ -205,12 +205,6 @@ def test_one_series_without_names(daily):
     check_equal(answer.to_frame(), forecaster.predict(moved))
 
 
-def test_covariates_are_refused_by_name(daily):
-    forecaster = copy(daily).set_params(future_covariates=["price"])
-    with pytest.raises(ValueError, match=r"covariates.*future_covariates=\['price'\]"):
-        open_session(forecaster)
-
-
 def test_snapshots_are_of_one_model(daily, whole_numbers, tmp_path):
     session = open_session(daily, history="fit", engine="keras")
     session.snapshot(tmp_path / "states")
