@@ -1,11 +1,12 @@
 """A cue thousands of steps back: a stateful forecaster beside one that sees a window.
 
-Each series begins with a cue, +1 or -1, then is 0 but for noise, except at steps that a
-covariate known ahead announces: there it repeats the cue. In training the waits between
-are of any length up to `--longest`, so some end within a chunk, through which gradients
-reach, and what is learned from these has to hold for the others. Scored are new series
-with a single wait, the longest: the share whose cue is forecast with the right sign
-(half of them by chance), and the mean absolute error (1 where nothing is known).
+Each series begins with a cue, +1 or -1, then is 0 but for noise, except at steps where it
+repeats the cue; a covariate known ahead marks these and the first. In training most waits
+between them are short, 5 to 60 steps, the others of any length up to `--longest`: gradients
+reach back through a chunk alone, and what is learned there has to hold for the others.
+Scored are new series with a single wait, the longest: the share whose cue is forecast with
+the right sign (half of them by chance), and the mean absolute error (1 where nothing is
+known). Both networks start with gates that keep up to `--memory-steps`.
 """
 
 import argparse
@@ -17,6 +18,9 @@ import pandas as pd
 from keras_seq import Forecaster
 from keras_seq.demo import describe_hardware
 
+# Share of the waits that are short.
+SHORT = 0.8
+
 
 def make_series(waits: list[list[int]], random: np.random.Generator) -> pd.DataFrame:
     """One series for each list of waits; `cue` is a column for the scores alone."""
@@ -27,7 +31,7 @@ def make_series(waits: list[list[int]], random: np.random.Generator) -> pd.DataF
         count = int(places[-1]) + 1
         y, asked = 0.05 * random.normal(size=count), np.zeros(count)
         y[0] = y[places] = cue
-        asked[places] = 1.0
+        asked[0] = asked[places] = 1.0
         frames.append(
             pd.DataFrame(
                 {
@@ -49,16 +53,17 @@ def main() -> None:
     parser.add_argument("--scored", type=int, default=100, help="series to score")
     parser.add_argument("--chunk-length", type=int, default=100, help="of the stateful")
     parser.add_argument("--lookback", type=int, default=100, help="of the windowed")
-    parser.add_argument("--steps", type=int, default=600, help="of training")
+    parser.add_argument("--steps", type=int, default=1000, help="of training")
+    parser.add_argument("--memory-steps", type=int, default=200, help="of the gates")
     parser.add_argument("--seed", type=int, default=0, help="of data and networks")
     chosen = parser.parse_args()
     random = np.random.default_rng(chosen.seed)
     waits: list[list[int]] = []
-    for _ in range(chosen.series):  # as many short waits as long ones, in order of size
+    for _ in range(chosen.series):
         waits.append([])
         while sum(waits[-1]) < chosen.longest:
-            wait = np.exp(random.uniform(np.log(5), np.log(chosen.longest)))
-            waits[-1].append(int(wait))
+            between = (5, 60) if random.random() < SHORT else (60, chosen.longest)
+            waits[-1].append(int(np.exp(random.uniform(*np.log(between)))))
     history = make_series(waits, random)
     test = make_series([[chosen.longest]] * chosen.scored, random)
     last = test.groupby("unique_id")["ds"].transform("max") == test["ds"]
@@ -70,6 +75,9 @@ def main() -> None:
         "units": 32,
         "scaling": "none",
         "future_covariates": ["asked"],
+        "memory_steps": chosen.memory_steps,
+        "point": "mean",
+        "learning_rate": 0.01,
         "max_steps": chosen.steps,
         "patience": 1000,
         "refit_full": False,

@@ -77,6 +77,7 @@ def make_encoder(
     recurrent_dropout: float,
     activation: str,
     forget_bias: float,
+    memory_steps: int | None,
     num_heads: int | str,
     batch_size: int | None,
     name: str = "encoder",
@@ -97,6 +98,7 @@ def make_encoder(
             "recurrent_dropout": recurrent_dropout,
             "activation": activation,
             "forget_bias": forget_bias,
+            "memory_steps": memory_steps,
             "return_causal": True,
             "name": name,
         }
@@ -108,6 +110,7 @@ def make_encoder(
         "normalization": (normalization, None),
         "activation": (activation, "tanh"),
         "forget_bias": (forget_bias, 1.0),
+        "memory_steps": (memory_steps, None),
         "residual": (residual, False),
     }
     for name, (value, usual) in unfit.items():

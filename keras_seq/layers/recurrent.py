@@ -52,6 +52,40 @@ class ForgetBias(keras.initializers.Initializer):
 
 
 @keras.saving.register_keras_serializable("keras_seq")
+class ChronoBias(keras.initializers.Initializer):
+    """Bias with which each unit of an LSTM or GRU keeps its state for another time.
+
+    Chrono initialisation (Tallec & Ollivier 2018, section 4): times are drawn evenly
+    from 1 to `memory_steps`, and an LSTM takes in as slowly as it forgets, so that its
+    state does not overflow.
+
+    Args:
+        memory_steps: The longest time, in steps.
+        cell: `"lstm"` or `"gru"`.
+    """
+
+    def __init__(self, memory_steps: int, cell: str):
+        check_choice("cell", cell, ("lstm", "gru"))
+        self.memory_steps = check_integer("memory_steps", memory_steps, 3)
+        self.cell = cell
+        self._times = keras.initializers.RandomUniform(1.0, memory_steps - 1.0)
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Tensor:
+        # Keras orders the gates: input, forget, candidate, output; or update, reset,
+        # candidate, once for inputs and once for the state.
+        parts = 4 if self.cell == "lstm" else 3
+        kept = ops.log(self._times((*shape[:-1], shape[-1] // parts), dtype))
+        none = ops.zeros_like(kept)
+        if self.cell == "lstm":
+            return ops.concatenate([-kept, kept, none, none])
+        kept = ops.stack([kept[0], none[1]])
+        return ops.concatenate([kept, none, none], axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"memory_steps": self.memory_steps, "cell": self.cell}
+
+
+@keras.saving.register_keras_serializable("keras_seq")
 class RecurrentEncoder(keras.layers.Layer):
     """Runs right-padded rows through a stack of recurrent layers, without a mask.
 
@@ -75,6 +109,8 @@ class RecurrentEncoder(keras.layers.Layer):
         activation: Of the cell; anything but `"tanh"` costs the fast paths, which a
             warning says.
         forget_bias: Initial bias of the LSTM's forget gate (Jozefowicz et al. 2015).
+        memory_steps: Instead, for LSTM and GRU: the longest time that units keep their
+            state at first (`ChronoBias`); None: none is set.
         return_state: Whether to return the final states as well.
         return_causal: Whether to return, last, the deepest sequence that at no step
             has seen a later one: the outputs, or the forward half of the first layer
@@ -112,6 +148,7 @@ class RecurrentEncoder(keras.layers.Layer):
         recurrent_dropout: float = 0.0,
         activation: str = "tanh",
         forget_bias: float = 1.0,
+        memory_steps: int | None = None,
         return_state: bool = False,
         return_causal: bool = False,
         **kwargs: Any,
@@ -128,6 +165,11 @@ class RecurrentEncoder(keras.layers.Layer):
         # What runs a layer; diagnostics put their own in to look inside.
         self._run_layer = run_layer
         self.units = check_units(units, num_layers)
+        if memory_steps is not None and cell not in ("lstm", "gru"):
+            raise ValueError(
+                "`memory_steps` sets gates: `cell` must be 'lstm' or 'gru', or "
+                f"`memory_steps` None. Received: {cell=}, {memory_steps=}"
+            )
         if residual and len(set(self.units)) > 1:
             raise ValueError(
                 "`residual` needs equal `units` in all layers, since outputs are added "
@@ -148,6 +190,7 @@ class RecurrentEncoder(keras.layers.Layer):
         self.recurrent_dropout = recurrent_dropout
         self.activation = activation
         self.forget_bias = forget_bias
+        self.memory_steps = memory_steps
         self.return_state = return_state
         self.return_causal = return_causal
         self.forward = [self._make_layer("forward", i) for i in range(num_layers)]
@@ -177,6 +220,8 @@ class RecurrentEncoder(keras.layers.Layer):
         if self.cell == "lstm":
             options["unit_forget_bias"] = False
             options["bias_initializer"] = ForgetBias(self.forget_bias)
+        if self.memory_steps is not None:
+            options["bias_initializer"] = ChronoBias(self.memory_steps, self.cell)
         return CELLS[self.cell](
             self.units[index],
             activation=self.activation,
@@ -288,6 +333,7 @@ class RecurrentEncoder(keras.layers.Layer):
             "recurrent_dropout": self.recurrent_dropout,
             "activation": self.activation,
             "forget_bias": self.forget_bias,
+            "memory_steps": self.memory_steps,
             "return_state": self.return_state,
             "return_causal": self.return_causal,
         }

@@ -423,6 +423,29 @@ def test_forget_bias():
     np.testing.assert_array_equal(bias, [0, 0, 3, 3, 0, 0, 0, 0])
 
 
+def test_units_keep_their_state_for_times_up_to_memory_steps():
+    lstm = RecurrentEncoder(500, memory_steps=200)
+    gru = RecurrentEncoder(500, memory_steps=200, cell="gru")
+    lstm.build((None, None, 1))
+    gru.build((None, None, 1))
+    take_in, keep, *others = np.split(np.asarray(lstm.forward[0].cell.bias), 4)
+    np.testing.assert_array_equal(take_in, -keep)
+    update, *rest = np.split(np.asarray(gru.forward[0].cell.bias), 3, axis=1)
+    assert not np.any([*others]) and not np.any(rest) and not update[1].any()
+    for biases in (keep, update[0]):
+        # sigmoid(log t) = t / (1 + t), which keeps half a state for about t steps
+        times = np.exp(biases)
+        assert 1 <= times.min() < 10 and 190 < times.max() <= 199
+        assert 90 < times.mean() < 110
+
+
+def test_memory_needs_gates():
+    with pytest.raises(ValueError, match="`cell` must be 'lstm' or 'gru'"):
+        RecurrentEncoder(2, cell="rnn", memory_steps=10)
+    with pytest.raises(ValueError, match="`memory_steps` must be a whole number"):
+        RecurrentEncoder(2, memory_steps=2)
+
+
 def test_dropout_between_layers_keeps_one_mask_per_sequence():
     encoder = RecurrentEncoder((8, 8), num_layers=2, dropout=0.5)
     ones = np.ones((3, 6, 8), "float32")
@@ -443,6 +466,7 @@ def test_survives_config_round_trip():
         "recurrent_dropout": 0.2,
         "activation": "relu",
         "forget_bias": 2.0,
+        "memory_steps": 50,
         "return_causal": True,
     }
     with pytest.warns(UserWarning, match="costs the fast paths"):
