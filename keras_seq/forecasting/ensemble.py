@@ -6,7 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_seq.forecasting.builder import ForecastModel, build_forecaster
+from keras_seq.forecasting.builder import build_forecaster
+from keras_seq.forecasting.model import ForecastModel
 from keras_seq.forecasting.stream_builder import build_stream_forecaster
 from keras_seq.training import ensemble
 from keras_seq.training.runtime import resolve_jit

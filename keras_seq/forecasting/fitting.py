@@ -14,8 +14,8 @@ from keras_seq.forecasting.intervals import (
     ScaledForecasts,
     scale_forecasts,
 )
+from keras_seq.forecasting.model import StreamModel
 from keras_seq.forecasting.scores import finite_mean, naive_scale, repeat_season
-from keras_seq.forecasting.stream_builder import StreamModel
 from keras_seq.forecasting.streams import StreamStates, run_streams
 from keras_seq.forecasting.windows import Split, WindowSource, model_inputs
 from keras_seq.layers.scaling import WindowScaler
