@@ -5,11 +5,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from keras_seq.errors import check_integer
-from keras_seq.forecasting.builder import (
-    DECODER_UNITS,
-    build_forecaster,
-    embedding_width,
-)
+from keras_seq.forecasting.builder import build_forecaster
+from keras_seq.forecasting.parts import DECODER_UNITS, embedding_width
 from keras_seq.layers.cells import CELL_MATHS
 from keras_seq.layers.pooling import POOLINGS
 from keras_seq.layers.recurrent import check_units

@@ -1,13 +1,15 @@
 """Rolling-origin backtest (Tashman 2000): what would have been forecast, and when."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from keras_seq.forecasting.panel import Panel
-from keras_seq.forecasting.scores import seasonal_naive
+from keras_seq.forecasting.panel import Columns, Panel, cut_frame
+from keras_seq.forecasting.prediction import forecast_panel
+from keras_seq.forecasting.scores import BASELINES, seasonal_naive
 
 if TYPE_CHECKING:
     from keras_seq.forecasting.forecaster import Forecaster
@@ -45,7 +47,7 @@ def rolling_origin(
         if not frames or refit:
             fitted = clone(forecaster)
             fitted._fit_panel(past, verbose=verbose)
-        frame = fitted._forecast_panel(past)
+        frame = forecast_panel(fitted, past)
         for name, season in (("seasonal_naive", fitted.season_length_), ("naive", 1)):
             frame[name] = seasonal_naive(past, season, horizon).reshape(-1)
         frame.insert(1, "cutoff", panel.grid.stamps(int(cutoff) - 1, 1)[0])
@@ -54,3 +56,40 @@ def rolling_origin(
     joined = forecasts.merge(panel.observed(), on=["unique_id", "ds"])
     joined.insert(3, "y", joined.pop("y"))
     return joined
+
+
+def check_windows(windows: pd.DataFrame, quantiles: Sequence[float]) -> None:
+    """Raises unless a frame is what `rolling_origin` gives for these quantiles."""
+    columns = [f"y_hat_q{q:g}" for q in quantiles]
+    for name in ("unique_id", "cutoff", "ds", "y", "y_hat", *columns, *BASELINES):
+        if name not in windows:
+            raise ValueError(
+                "`windows` must be what `backtest` of a forecaster with these "
+                f"arguments returned. It has no column {name!r}."
+            )
+
+
+def cut_folds(
+    df: Any, panel: Panel, columns: Columns, count: int, horizon: int
+) -> Iterator[pd.DataFrame]:
+    """A frame cut at rolling origins, one horizon apart; the last is the whole of it.
+
+    Args:
+        df: Long frame.
+        panel: The same, checked.
+        columns: Of the frame.
+        count: Number of origins.
+        horizon: Steps.
+
+    Raises:
+        ValueError: If the first would hold too little.
+    """
+    ends = panel.end - horizon * np.arange(count - 1, -1, -1)
+    if panel.until(max(int(ends[0]), 0)).lengths.max(initial=0) <= 2 * horizon:
+        raise ValueError(
+            f"`folds` must leave a series of more than two horizons before the "
+            f"first origin. Received: folds={count}, horizon={horizon}, and "
+            f"data that span {panel.end} steps"
+        )
+    for end in ends:
+        yield cut_frame(df, columns, panel.grid.stamps(int(end) - 1, 1)[0])

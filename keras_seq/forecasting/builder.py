@@ -6,133 +6,29 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_seq.errors import (
-    check_choice,
-    check_integer,
-    check_number,
-    check_rate,
-    suggests_names,
+from keras_seq.errors import check_integer, check_number, suggests_names
+from keras_seq.forecasting.model import ForecastModel
+from keras_seq.forecasting.parts import (
+    check_forecast,
+    check_season,
+    compile_forecaster,
+    covariate_inputs,
+    decode,
+    describe_series,
+    tile_season,
+    zero_missing,
 )
 from keras_seq.layers.encoder import check_structure, encode, make_encoder
 from keras_seq.layers.next_step import NextValueLoss
 from keras_seq.layers.quantiles import QuantileHead, check_quantiles
-from keras_seq.layers.scaling import SCALINGS, WindowScaler, WindowUnscaler
-from keras_seq.layers.segments import (
-    SegmentDecoder,
-    choose_segment,
-    cut_segments,
-    embed_segments,
-)
+from keras_seq.layers.scaling import WindowScaler, WindowUnscaler
+from keras_seq.layers.segments import choose_segment, cut_segments, embed_segments
 from keras_seq.layers.state import RunningScaler
-from keras_seq.training.distribution import check_ignored, sum_over_replicas
-from keras_seq.training.model import SequenceModel
-from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
-from keras_seq.training.runtime import dtype_policy, resolve_jit, seeded
+from keras_seq.training.distribution import check_ignored
+from keras_seq.training.optimizer import resolve_clipping
+from keras_seq.training.runtime import dtype_policy, seeded
 
 Tensor = Any
-
-# A target this many scales away from its window is an outlier of the window's scale
-# (a first sale after silence), and must not outweigh a thousand others.
-MAX_SCALED_TARGET = 20.0
-# Width of the decoder: features per horizon step.
-DECODER_UNITS = 16
-
-
-@keras.saving.register_keras_serializable("keras_seq")
-class ForecastModel(SequenceModel):
-    """Functional model whose loss works in scaled space.
-
-    Pinball loss (Koenker & Bassett 1978), doubled so that the median's equals the
-    absolute error, averaged over quantiles and observed targets. Errors are measured
-    in each window's own scale, so that every series weighs the same; NaN targets
-    weigh nothing. With `point="mean"` half the squared error of the mean is added; on a
-    logarithmic scaling it is that of the ratio to the window's level, since the
-    exponential of a mean logarithm is no mean.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        # Keras averages its own loss over batches; this one weighs each target alike.
-        self.pinball = keras.metrics.Mean(name="pinball")
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Tensor = None,
-        y_pred: Tensor = None,
-        sample_weight: Tensor | None = None,
-        training: bool = True,
-    ) -> Tensor:
-        location, scale = self.scaler.location_and_scale(x["target"], training)
-        return self.scaled_loss(y, y_pred, location, scale, sample_weight)
-
-    def scaled_loss(
-        self,
-        y: Tensor,
-        y_pred: Tensor,
-        location: Tensor,
-        scale: Tensor,
-        sample_weight: Tensor | None = None,
-    ) -> Tensor:
-        """The loss of forecasts `(..., horizon, outputs)`, each in its own scale.
-
-        Args:
-            y: `(..., horizon)`; NaN weighs nothing.
-            y_pred: `(..., horizon, outputs)`.
-            location: `(..., 1)`, of the scaling.
-            scale: `(..., 1)`, of the scaling.
-            sample_weight: `(batch,)`.
-        """
-        scaler = self.scaler
-        y, y_pred = ops.cast(y, "float32"), ops.cast(y_pred, "float32")
-        missing = ops.isnan(y)
-        weight = 1.0 - ops.cast(missing, "float32")  # (..., horizon)
-        if sample_weight is not None:
-            weight = weight * ops.cast(sample_weight, "float32")[:, None]
-        # NaN must be gone before the arithmetic: 0 * NaN has a NaN gradient.
-        target = scaler.transform(
-            ops.where(missing, ops.zeros_like(y), y), location, scale
-        )
-        target = ops.clip(target, -MAX_SCALED_TARGET, MAX_SCALED_TARGET)
-        count = len(self.quantiles)
-        scaled = scaler.transform(
-            y_pred[..., :count], location[..., None], scale[..., None]
-        )
-        error = target[..., None] - scaled  # (..., horizon, quantiles)
-        levels = ops.convert_to_tensor(self.quantiles, "float32")
-        pinball = 2.0 * ops.mean(
-            ops.maximum(levels * error, (levels - 1.0) * error), axis=-1
-        )
-        summed, total = ops.sum(pinball * weight), ops.sum(weight)
-        self.pinball.update_state(summed / ops.maximum(total, 1.0), sample_weight=total)
-        if y_pred.shape[-1] > count:
-            mean = y_pred[..., count]
-            if scaler.scaling == "log":
-                level = ops.exp(location)
-                target = ops.where(missing, ops.zeros_like(y), y) / level
-                target = ops.clip(target, -MAX_SCALED_TARGET, MAX_SCALED_TARGET)
-                missed = target - mean / level
-            else:
-                missed = target - scaler.transform(mean, location, scale)
-            summed = summed + ops.sum(0.5 * ops.square(missed) * weight)
-        loss = summed / ops.maximum(sum_over_replicas(total), 1.0)
-        return loss + sum(self.losses)
-
-    @property
-    def scaler(self) -> keras.layers.Layer:
-        """What brings windows to scale."""
-        return self.get_layer("scaler")
-
-    @property
-    def quantiles(self) -> tuple[float, ...]:
-        """The quantile of each output."""
-        return self.get_layer("quantiles").quantiles
-
-    @property
-    def point_index(self) -> int:
-        """Which output is the point forecast: the mean, if there is one, or 0.5."""
-        count = len(self.quantiles)
-        return count if self.output_shape[-1] > count else self.quantiles.index(0.5)
 
 
 @suggests_names
@@ -260,17 +156,20 @@ def build_forecaster(
         (None, 12, 3)
     """
     check_integer("lookback", lookback, 1)
-    check_integer("horizon", horizon, 1)
-    check_integer("num_past", num_past, 0)
-    check_integer("num_future", num_future, 0)
-    check_integer("num_static", num_static, 0)
-    for size in static_cardinalities:
-        check_integer("static_cardinalities", size, 1)
-    check_choice("point", point, ("median", "mean"))
-    check_choice("scaling", scaling, SCALINGS)
-    check_rate("dropout", dropout)
-    check_number("learning_rate", learning_rate, above=0)
-    _check_season(season_length, lookback)
+    check_forecast(
+        horizon=horizon,
+        widths={
+            "num_past": num_past,
+            "num_future": num_future,
+            "num_static": num_static,
+        },
+        static_cardinalities=static_cardinalities,
+        point=point,
+        scaling=scaling,
+        dropout=dropout,
+        learning_rate=learning_rate,
+    )
+    check_season(season_length, "lookback", lookback)
     _check_direction(bidirectional)
     check_number("auxiliary_weight", auxiliary_weight, above=0)
     check_structure(
@@ -293,17 +192,17 @@ def build_forecaster(
     clipping = resolve_clipping(global_clipnorm, clipnorm, clipvalue)
     levels = check_quantiles(sorted({*check_quantiles(quantiles), 0.5}))
     with seeded(seed), dtype_policy(precision):
-        inputs = {"target": keras.Input((lookback,), name="target")}
-        for name, width in {
-            "past": (lookback, num_past),
-            "future": (lookback + horizon, num_future),
-            "static": (num_static,),
-        }.items():
-            if width[-1]:
-                inputs[name] = keras.Input(width, name=name)
-        if static_cardinalities:
-            width = (len(static_cardinalities),)
-            inputs["static_ids"] = keras.Input(width, dtype="int32", name="static_ids")
+        inputs = {
+            "target": keras.Input((lookback,), name="target"),
+            **covariate_inputs(
+                lookback,
+                horizon,
+                num_past=num_past,
+                num_future=num_future,
+                num_static=num_static,
+                static_cardinalities=static_cardinalities,
+            ),
+        }
         encoder = make_encoder(
             cell=cell,
             units=units,
@@ -337,12 +236,13 @@ def build_forecaster(
             mean=point == "mean",
         )
         model = ForecastModel(inputs, outputs, name="forecaster")
-    rate: Any = learning_rate
-    if decay_steps is not None:
-        check_integer("decay_steps", decay_steps, 1)
-        rate = keras.optimizers.schedules.CosineDecay(learning_rate, decay_steps)
-    model.compile(RecordingAdam(rate, **clipping), jit_compile=resolve_jit(jit))
-    return model
+    return compile_forecaster(
+        model,
+        learning_rate=learning_rate,
+        decay_steps=decay_steps,
+        clipping=clipping,
+        jit=jit,
+    )
 
 
 def _forecast(
@@ -421,107 +321,6 @@ def _forecast(
     return WindowUnscaler(scaler.scaling, name="unscaler")(forecast, location, scale)
 
 
-def decode(
-    encoded: Tensor,
-    scaled: Tensor,
-    noise: Tensor,
-    static: list[Tensor],
-    ahead: Tensor | None,
-    before: Tensor | None,
-    head: QuantileHead,
-    *,
-    horizon: int,
-    season_length: int,
-    dropout: float,
-    segment: int | None,
-    mean: bool,
-) -> Tensor:
-    """From what the encoder says of a window to the forecasts after it, scaled.
-
-    Args:
-        encoded: `(rows, units)`.
-        scaled: `(rows, lookback)`.
-        noise: `(rows, 2)`, of `log_noise`.
-        static: What belongs to a series, each `(rows, width)`.
-        ahead: `(rows, horizon, num_future)`, known ahead; None: nothing is.
-        before: Of the steps that the seasonal skip repeats, `(rows, horizon, width)`;
-            the last `width` features of `ahead` are compared with them.
-        head: Of the quantiles.
-        horizon: Steps to forecast.
-        season_length: Steps in a season.
-        dropout: Rate before the decoder.
-        segment: Steps of a segment; None for a direct decoder.
-        mean: Whether there is an output for the mean.
-
-    Returns:
-        `(rows, horizon, outputs)`.
-    """
-    units = encoded.shape[-1]
-    context = keras.layers.Dropout(dropout, name="dropout")(encoded)
-    context = ops.concatenate([context, noise, *static], axis=-1)
-    if segment is None:
-        decoded = keras.layers.Dense(horizon * DECODER_UNITS, name="decoder")(context)
-        decoded = ops.reshape(decoded, (-1, horizon, DECODER_UNITS))
-    else:
-        told = [] if ahead is None else [ahead]
-        decoded = SegmentDecoder(
-            horizon, segment, units, DECODER_UNITS, name="decoder"
-        )(context, *told)
-    if ahead is not None:
-        dense = keras.layers.Dense(DECODER_UNITS, use_bias=False, name="future_decoder")
-        decoded = decoded + dense(ahead)
-    linear = keras.layers.Dense(
-        horizon, kernel_initializer="zeros", dtype="float32", name="linear"
-    )
-    center = tile_season(scaled, season_length, horizon) + linear(scaled)
-    if ahead is not None and before is not None:
-        # The season repeated owes something to its own covariates, as on a holiday.
-        effect = keras.layers.Dense(
-            1,
-            use_bias=False,
-            kernel_initializer="zeros",
-            dtype="float32",
-            name="future_linear",
-        )
-        center = center + effect(ahead[..., -before.shape[-1] :] - before)[..., 0]
-    features = ops.relu(decoded)
-    forecast = head(center, features)  # (rows, horizon, quantiles)
-    if mean:
-        dense = keras.layers.Dense(
-            1, kernel_initializer="zeros", dtype="float32", name="mean_head"
-        )
-        average = center[..., None] + dense(features)
-        forecast = ops.concatenate([forecast, average], axis=-1)
-    return forecast
-
-
-def embedding_width(size: int) -> int:
-    """Numbers that stand for a category of `size` ids: grows slower than they do."""
-    return max(2, min(16, round(1.6 * size**0.5)))
-
-
-def describe_series(
-    inputs: dict[str, Tensor], static_cardinalities: Sequence[int]
-) -> list[Tensor]:
-    """What belongs to a series, each `(batch, width)`."""
-    parts = [zero_missing(inputs["static"])] if "static" in inputs else []
-    for index, size in enumerate(static_cardinalities):
-        embed = keras.layers.Embedding(
-            size, embedding_width(size), name=f"static_{index}"
-        )
-        parts.append(embed(inputs["static_ids"][:, index]))
-    return parts
-
-
-def _check_season(season_length: int, lookback: int) -> None:
-    check_integer("season_length", season_length, 1)
-    if season_length > lookback:
-        raise ValueError(
-            "`season_length` must not exceed `lookback`. "
-            f"Received: {season_length=}, {lookback=}"
-        )
-
-
 def _check_direction(bidirectional: bool | str) -> None:
     if bidirectional not in (False, "auto"):
         raise ValueError(
@@ -541,11 +340,6 @@ def log_noise(change: Tensor) -> Tensor:
     return ops.log(1e-3 + ops.stack(sizes, axis=-1))
 
 
-def zero_missing(values: Tensor) -> Tensor:
-    """Covariates, with 0, which is their mean, in place of NaN."""
-    return ops.where(ops.isnan(values), ops.zeros_like(values), values)
-
-
 def _seasonal_change(scaled: Tensor, observed: Tensor, season_length: int) -> Tensor:
     """`y[t] - y[t - season]` where both were observed, else 0: `(batch, lookback)`."""
     if season_length >= scaled.shape[1]:
@@ -554,14 +348,3 @@ def _seasonal_change(scaled: Tensor, observed: Tensor, season_length: int) -> Te
     both = observed[:, now] * observed[:, before]
     change = (scaled[:, now] - scaled[:, before]) * both
     return ops.pad(change, ((0, 0), (season_length, 0)))
-
-
-def tile_season(scaled: Tensor, season_length: int, horizon: int) -> Tensor:
-    """Seasonal naive forecast: `(batch, lookback, ...)` -> `(batch, horizon, ...)`.
-
-    A missing step counts as 0, the window's own level where the scaling has one.
-    """
-    season = scaled[:, -season_length:]
-    repeats = -(-horizon // season_length)
-    axes = (1,) * (len(season.shape) - 2)
-    return ops.tile(season, (1, repeats, *axes))[:, :horizon]

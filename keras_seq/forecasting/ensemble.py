@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_seq.forecasting.builder import ForecastModel, build_forecaster
-from keras_seq.forecasting.plain_panel import PlainPanel
+from keras_seq.forecasting.builder import build_forecaster
+from keras_seq.forecasting.model import ForecastModel
 from keras_seq.forecasting.stream_builder import build_stream_forecaster
 from keras_seq.training import ensemble
 from keras_seq.training.runtime import resolve_jit
@@ -47,30 +46,6 @@ def build_member(arguments: dict[str, Any], **more: Any) -> keras.Model:
     if number is None:
         return build_forecaster(**own)
     return ensemble.build_member(build_forecaster, number, own)
-
-
-def choose_scalings(scaling: str, count: int, panel: PlainPanel) -> list[str]:
-    """The scaling of each of `count` networks.
-
-    Standard scores and logarithms err differently, so the median of both is better
-    than either; where a value is not positive, or so little changes that a logarithm
-    is nearly a straight line, all are standard.
-
-    Args:
-        scaling: As in `Forecaster`.
-        count: Number of networks.
-        panel: What they are trained on.
-    """
-    if scaling != "auto":
-        return [scaling] * count
-    first = panel.offsets[:-1]
-    least = np.fmin.reduceat(panel.values, first)  # NaN where nothing is known
-    most = np.fmax.reduceat(panel.values, first)
-    known = np.isfinite(least)
-    positive = bool((least[known] > 0).all())
-    if positive and np.median(most[known] / least[known]) >= 2:
-        return [("standard", "log")[number % 2] for number in range(count)]
-    return ["standard"] * count
 
 
 def combine(members: Sequence[keras.Model], jit: bool | str) -> keras.Model:

@@ -1,6 +1,5 @@
 """From windows to batches, and from a network back to numbers."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -14,12 +13,11 @@ from keras_seq.forecasting.intervals import (
     ScaledForecasts,
     scale_forecasts,
 )
+from keras_seq.forecasting.model import StreamModel
 from keras_seq.forecasting.scores import finite_mean, naive_scale, repeat_season
-from keras_seq.forecasting.stream_builder import StreamModel
 from keras_seq.forecasting.streams import StreamStates, run_streams
 from keras_seq.forecasting.windows import Split, WindowSource, model_inputs
 from keras_seq.layers.scaling import WindowScaler
-from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.distribution import (
     check_divisible,
     distributed,
@@ -49,13 +47,9 @@ def train(
     *,
     steps: int,
     batch_size: int | str,
-    patience: int,
     seed: int,
     distribution: str | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] | None,
-    verbose: int | str,
-    title: str,
-    checkpoint: Checkpoint | None = None,
+    **options: Any,
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Builds a network and trains it on random windows.
 
@@ -66,21 +60,16 @@ def train(
             and the best weights are kept.
         steps: Upper limit, rounded up to whole epochs of 50.
         batch_size: Windows per step, or `"auto"`.
-        patience: Epochs without improvement before training stops.
         seed: Of weights, batches and dropout.
         distribution: As in `distributed`.
-        callbacks: More Keras callbacks.
-        verbose: 0 is silent.
-        title: Stands before the progress.
-        checkpoint: As in `fit_model`.
+        options: Patience, callbacks, verbosity, title and checkpoint of `fit_model`.
 
     Returns:
         The model, and its history: one row per epoch, `step`, losses, `seconds`.
     """
-    per_epoch = min(STEPS_PER_EPOCH, steps)
-    epochs = -(-steps // per_epoch)
-    options = {k: builder_args[k] for k in ("precision", "jit") if k in builder_args}
-    with distributed(distribution, **options) as count:
+    epochs, per_epoch = divide_steps(steps)
+    built = {k: builder_args[k] for k in ("precision", "jit") if k in builder_args}
+    with distributed(distribution, **built) as count:
         if batch_size == "auto":
             batch_size = round_up(choose_batch_size(split), count)
         size = check_integer("batch_size", batch_size, 1)
@@ -90,23 +79,37 @@ def train(
             validation = validation_batches(source, split, round_up(512, count))
         model = build_member(builder_args, decay_steps=epochs * per_epoch)
         model.scaler.floor.assign(find_floor(model.scaler, source, split, seed))
-        result = fit_model(
-            model,
-            training_batches(source, split, size, per_epoch, seed),
-            epochs=epochs,
-            seed=seed,
-            validation=validation,
-            monitor="val_pinball",
-            patience=patience,
-            callbacks=callbacks,
-            verbose=verbose,
-            title=title,
-            checkpoint=checkpoint,
+        training = training_batches(source, split, size, per_epoch, seed)
+        history = fit_network(
+            model, training, validation, epochs=epochs, seed=seed, **options
         )
     model = on_one_device(model, lambda: build_member(builder_args), count)
-    history = result.history
-    history.insert(0, "step", history.pop("epoch") * per_epoch)
     return model, history
+
+
+def divide_steps(steps: int) -> tuple[int, int]:
+    """Epochs, after each of which validation is looked at, and the steps of one."""
+    per_epoch = min(STEPS_PER_EPOCH, steps)
+    return -(-steps // per_epoch), per_epoch
+
+
+def fit_network(
+    model: keras.Model, training: Batches, validation: Batches | None, **options: Any
+) -> pd.DataFrame:
+    """Trains a forecasting network; one row per epoch, which `step` tells in steps.
+
+    Args:
+        model: Compiled, with the least scale set.
+        training: Endless batches.
+        validation: What is held back; None: nothing is.
+        options: Of `fit_model`.
+    """
+    result = fit_model(
+        model, training, validation=validation, monitor="val_pinball", **options
+    )
+    history = result.history
+    history.insert(0, "step", history.pop("epoch") * training.steps_per_epoch)
+    return history
 
 
 def choose_batch_size(split: Split) -> int:

@@ -1,7 +1,7 @@
 """Forecaster: a long frame in, forecasts with intervals out."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -11,107 +11,41 @@ import keras
 import numpy as np
 import pandas as pd
 
-from keras_seq.errors import (
-    check_choice,
-    check_integer,
-    suggests_names,
+from keras_seq.errors import check_choice, check_integer, suggests_names
+from keras_seq.forecasting import fitting, saving
+from keras_seq.forecasting.arguments import (
+    check_panel,
+    check_stateful,
+    choose_scalings,
+    network_arguments,
+    resolve_lookbacks,
+    resolve_season,
 )
-from keras_seq.forecasting import fitting
-from keras_seq.forecasting.backtest import rolling_origin
-from keras_seq.forecasting.ensemble import build_member, choose_scalings, combine
-from keras_seq.forecasting.features import (
-    CovariateEncoder,
-    calendar_features,
-    default_season_length,
-)
-from keras_seq.forecasting.frames import (
-    add_levels,
-    forecast_frame,
-    join_actuals,
-    level_quantiles,
-    path_frame,
-)
-from keras_seq.forecasting.intervals import (
-    Calibration,
-    draw_shares,
-)
+from keras_seq.forecasting.backtest import check_windows, cut_folds, rolling_origin
+from keras_seq.forecasting.ensemble import build_member, combine
+from keras_seq.forecasting.features import CovariateEncoder, calendar_features
+from keras_seq.forecasting.frames import join_actuals, level_quantiles, path_frame
 from keras_seq.forecasting.lag_copy import find_lag_copy
-from keras_seq.forecasting.panel import Columns, Panel, cut_frame, make_panel
-from keras_seq.forecasting.rolling import roll
-from keras_seq.forecasting.scores import (
-    BASELINES,
-    score,
-    score_backtest,
-    seasonal_naive,
+from keras_seq.forecasting.members import (
+    calibrate_members,
+    set_spreads,
+    train_members,
+    validate_members,
+    window_sources,
 )
-from keras_seq.forecasting.stream_fitting import train_stream
-from keras_seq.forecasting.streams import StreamStates, read_states
-from keras_seq.forecasting.windows import (
-    WindowSource,
-    WindowSpec,
-    choose_lookback,
-    split_origins,
-)
+from keras_seq.forecasting.panel import Columns, Panel, make_panel
+from keras_seq.forecasting.prediction import draw_paths, forecast_panel
+from keras_seq.forecasting.scores import score, score_backtest, seasonal_naive
+from keras_seq.forecasting.streams import read_states
+from keras_seq.forecasting.windows import Split, WindowSource, WindowSpec, split_origins
 from keras_seq.layers.quantiles import check_quantiles
-from keras_seq.layers.recurrent import CELLS
 from keras_seq.layers.scaling import LOCATION_INVARIANT, SCALINGS
-from keras_seq.layers.segments import choose_segment
 from keras_seq.training.checkpoint import Checkpoint
-from keras_seq.training.ensemble import join_histories, member_seed
+from keras_seq.training.ensemble import join_histories
 from keras_seq.training.estimator import SequenceEstimator
-from keras_seq.training.runtime import resolve_precision
 
 if TYPE_CHECKING:
     from keras_seq.streaming import ForecastSession
-
-# Saved as they are; what follows from them is settled again on load.
-_LEARNED = (
-    "freq_",
-    "season_length_",
-    "lookback_",
-    "scaling_",
-    "best_step_",
-    "validation_",
-)
-# Constructor arguments that the builder takes under the same name.
-_BUILDER_ARGS = (
-    "horizon",
-    "cell",
-    "units",
-    "num_layers",
-    "quantiles",
-    "point",
-    "dropout",
-    "recurrent_dropout",
-    "normalization",
-    "residual",
-    "activation",
-    "forget_bias",
-    "num_heads",
-    "conv_filters",
-    "conv_width",
-    "auxiliary",
-    "auxiliary_weight",
-    "learning_rate",
-    "global_clipnorm",
-    "clipnorm",
-    "clipvalue",
-    "jit",
-    "seed",
-)
-# What a network that reads series as streams has no part for: left as it is here.
-_WINDOWED_ARGS: dict[str, Any] = {
-    "recurrent_dropout": 0.0,
-    "num_heads": "auto",
-    "conv_filters": None,
-    "conv_width": 3,
-    "auxiliary": None,
-    "auxiliary_weight": 0.1,
-    "decoder": "auto",
-    "segment_length": "auto",
-    "ensemble": 1,
-    "distribution": None,
-}
 
 
 class Forecaster(SequenceEstimator):
@@ -365,79 +299,27 @@ class Forecaster(SequenceEstimator):
     ) -> Self:
         self.__dict__.pop("model_", None)  # a fit that fails leaves nothing half done
         self._resolve(panel)
-        held_out = split_origins(panel.lengths, self._spec, validation=True)
         limit = 1000 if self.max_steps == "auto" else self.max_steps
         limit = check_integer("max_steps", limit, 1)
-        lookbacks = [own.get("lookback", self.lookback_) for own in self._member_args()]
-        made = {
-            steps: WindowSource(panel, replace(self._spec, lookback=steps))
-            for steps in set(lookbacks)
-        }
-        sources = [made[steps] for steps in lookbacks]
-        source, count = sources[0], len(sources)
-        train_network: Any = partial(fitting.train, distribution=self.distribution)
-        if self.stateful:
-            train_network = partial(train_stream, chunk_length=self.chunk_length)
-
-        def train(
-            steps: list[int], title: str, validation: bool
-        ) -> tuple[list[keras.Model], list[pd.DataFrame]]:
-            trained = []
-            for number, own in enumerate(sources, start=1):
-                which = f" member {number} of {count}" if count > 1 else ""
-                member = train_network(
-                    self._member_args()[number - 1],
-                    own,
-                    split_origins(panel.lengths, own.spec, validation),
-                    steps=steps[number - 1],
-                    batch_size=self.batch_size,
-                    patience=self.patience,
-                    seed=member_seed(self.seed, number),
-                    callbacks=callbacks,
-                    verbose=verbose,
-                    title=f"{title}{which}",
-                    checkpoint=checkpoint,
-                )
-                trained.append(member)
-            return [model for model, _ in trained], [past for _, past in trained]
-
+        sources = window_sources(self, panel)
+        held_out = split_origins(panel.lengths, self._spec, validation=True)
+        train = partial(
+            train_members,
+            self,
+            sources,
+            callbacks=callbacks,
+            verbose=verbose,
+            checkpoint=checkpoint,
+        )
         if len(held_out.series):
-            members, histories = train([limit] * count, "fit", validation=True)
-            best = [fitting.choose_step(history) for history in histories]
-            model = combine(members, self.jit)
-            self.validation_ = {
-                "pinball": float(histories[0]["val_pinball"].min())
-                if count == 1
-                else fitting.score_pinball(model, source, held_out),
-                **fitting.validate(model, source, held_out, self.season_length_),
-            }
-            spreads = [
-                fitting.calibrate(
-                    member, own, split_origins(panel.lengths, own.spec, validation=True)
-                )
-                for member, own in zip(members, sources, strict=True)
-            ]
-            self._calibration = fitting.learn_calibration(model, source, held_out)
-            if verbose:
-                print(fitting.verdict(self.validation_))
-            copied = find_lag_copy(
-                model, source, held_out, self.season_length_, self.seed
-            )
-            if copied:
-                warnings.warn(copied, stacklevel=3)
-            if self.refit_full:
-                members, _ = train(best, "refit", validation=False)
-                for member, spread in zip(members, spreads, strict=True):
-                    member.get_layer("quantiles").spread.assign(spread)
-                model = combine(members, self.jit)
+            model = self._learn(train, limit, sources, held_out, verbose)
         else:  # every series is too short to hold some of it back
-            best = [min(limit, fitting.SHORT_SERIES_STEPS)] * count
+            best = [min(limit, fitting.SHORT_SERIES_STEPS)] * len(sources)
             members, histories = train(best, "fit", validation=False)
             model = combine(members, self.jit)
-            self.validation_ = {}
-            self._calibration = fitting.learn_calibration(model, source, held_out)
-        self.history_ = join_histories(histories)
-        self.best_step_ = best[0] if count == 1 else best
+            self.validation_: dict[str, float] = {}
+            self._calibration = fitting.learn_calibration(model, sources[0], held_out)
+            self._remember(histories, best)
         if self.conformal:
             self._warn_of_few_errors()
         self._tail = panel.tail(max(self.lookback_, self.season_length_))
@@ -445,10 +327,50 @@ class Forecaster(SequenceEstimator):
         self._stream = None
         if self.stateful:  # `predict` reads the last step of each series again
             self._stream = replace(
-                read_states(model, source, panel.lengths - 1),
+                read_states(model, sources[0], panel.lengths - 1),
                 after=self._tail.lengths - 1,
             )
         return self
+
+    def _learn(
+        self,
+        train: Callable[..., tuple[list[keras.Model], list[pd.DataFrame]]],
+        limit: int,
+        sources: list[WindowSource],
+        held_out: Split,
+        verbose: int | str,
+    ) -> keras.Model:
+        """Trains for as long as validation improves; then on everything for as long.
+
+        Args:
+            train: `train_members` for this panel.
+            limit: Most steps.
+            sources: Windows of each network.
+            held_out: What is held back of those of the first.
+            verbose: 0 is silent.
+        """
+        source, season = sources[0], self.season_length_
+        members, histories = train([limit] * len(sources), "fit", validation=True)
+        best = [fitting.choose_step(history) for history in histories]
+        self._remember(histories, best)
+        model = combine(members, self.jit)
+        self.validation_ = validate_members(model, histories, source, held_out, season)
+        spreads = calibrate_members(members, sources)
+        self._calibration = fitting.learn_calibration(model, source, held_out)
+        if verbose:
+            print(fitting.verdict(self.validation_))
+        copied = find_lag_copy(model, source, held_out, season, self.seed)
+        if copied:
+            warnings.warn(copied, stacklevel=4)
+        if not self.refit_full:
+            return model
+        members, _ = train(best, "refit", validation=False)
+        set_spreads(members, spreads)
+        return combine(members, self.jit)
+
+    def _remember(self, histories: list[pd.DataFrame], best: list[int]) -> None:
+        self.history_ = join_histories(histories)
+        self.best_step_ = best[0] if len(best) == 1 else best
 
     @property
     def fit_end_(self) -> pd.Series:
@@ -463,17 +385,11 @@ class Forecaster(SequenceEstimator):
         check_integer("seed", self.seed, 0)
         check_choice("scaling", self.scaling, ("auto", *SCALINGS))
         check_quantiles(self.quantiles)
-        longest = int(panel.lengths.max())
-        if longest < 2 or not np.isfinite(panel.values).any():
-            raise ValueError(
-                f"`fit` needs a series with at least two steps in {self.target_col!r}. "
-                f"Received: {len(panel.ids)} series, the longest of {longest} steps, "
-                f"{int(np.isfinite(panel.values).sum())} values in all"
-            )
+        check_panel(self, panel)
         self.freq_ = panel.grid.freq
-        self.season_length_ = self._resolve_season(panel)
-        self._check_stateful()
-        lookbacks = self._resolve_lookbacks(panel)
+        self.season_length_ = resolve_season(self, panel)
+        check_stateful(self)
+        lookbacks = resolve_lookbacks(self, panel, self.season_length_)
         self.lookback_ = lookbacks[0]
         scalings = choose_scalings(self.scaling, len(lookbacks), panel)
         self.scaling_ = scalings[0] if len(set(scalings)) == 1 else "mixed"
@@ -482,103 +398,14 @@ class Forecaster(SequenceEstimator):
         end = split_origins(panel.lengths, self._spec, validation=True).end
         self._encoder = CovariateEncoder.learn(panel, end)
         self._settle()
-        widths = self._encoder.widths() if self._encoder else {"num_future": 0}
         calendar = calendar_features(panel.grid.stamps(0, 1), self.freq_)
-        shared = {
-            **widths,
-            **{name: getattr(self, name) for name in _BUILDER_ARGS},
-            "precision": resolve_precision(self.precision),
-            "scaling": scalings[0],
-            "num_future": calendar.shape[1] + widths["num_future"],
-        }
-        if self.stateful:
-            self._builder_args = self._stream_args(shared, calendar.shape[1])
-            return
-        members = [{**shared, **self._resolve_network(steps)} for steps in lookbacks]
-        if len(members) == 1:
-            self._builder_args = members[0]
-            return
-        for number, own in enumerate(members, start=1):
-            own |= {
-                "member": number,
-                "scaling": scalings[number - 1],
-                "seed": member_seed(self.seed, number),
-            }
-        self._builder_args = {"members": members, "jit": self.jit}
-
-    def _resolve_lookbacks(self, panel: Panel) -> list[int]:
-        """That of each network, the longest first."""
-        if isinstance(self.ensemble, list | tuple):
-            if self.lookback != "auto" or not self.ensemble:
-                raise ValueError(
-                    "`ensemble` as a list must hold lookbacks, and `lookback` be 'auto'"
-                    f". Received: ensemble={self.ensemble}, lookback={self.lookback!r}"
-                )
-            name, lookbacks = "ensemble", list(self.ensemble)
-        else:
-            count = check_integer("ensemble", self.ensemble, 1)
-            if self.lookback == "auto":
-                about = self.season_length_, self.horizon, panel.grid.freq
-                return [choose_lookback(panel.lengths, *about)] * count
-            name, lookbacks = "lookback", [self.lookback] * count
-        longest = int(panel.lengths.max())
-        for steps in lookbacks:
-            if check_integer(name, steps, 1) >= longest:
-                raise ValueError(
-                    f"`{name}` must leave a step to forecast: the longest series has "
-                    f"{longest} steps, so {longest - 1} is the longest usable. "
-                    f"Received: {name}={steps}"
-                )
-        return sorted(map(int, lookbacks), reverse=True)
-
-    def _resolve_network(self, lookback: int) -> dict[str, Any]:
-        """What arguments of the builder follow from a lookback."""
-        season = self.season_length_ if self.season_length_ <= lookback else 1
-        segment = choose_segment(
-            self.decoder, self.segment_length, lookback=lookback, season_length=season
+        self._builder_args = network_arguments(
+            self, lookbacks, scalings, calendar.shape[1]
         )
-        return {
-            "lookback": lookback,
-            "season_length": season,
-            # Settled here, since what "auto" means may change after saving.
-            "decoder": "direct" if segment is None else "segment",
-            "segment_length": segment or "auto",
-        }
-
-    def _check_stateful(self) -> None:
-        """Whether the arguments go together with `stateful`."""
-        check_choice("stateful", self.stateful, (True, False))
-        if self.chunk_length != "auto":
-            check_integer("chunk_length", self.chunk_length, 1)
-        if not self.stateful:
-            return
-        check_choice("cell", self.cell, CELLS)  # a transformer has no state
-        for name, usual in _WINDOWED_ARGS.items():
-            if getattr(self, name) != usual:
-                raise ValueError(
-                    f"`{name}` does not go with stateful=True: leave it at {usual!r}. "
-                    f"Received: {name}={getattr(self, name)!r}"
-                )
-
-    def _stream_args(self, shared: dict[str, Any], num_calendar: int) -> dict[str, Any]:
-        """Arguments of `build_stream_forecaster`."""
-        season = self.season_length_ if self.season_length_ <= self.lookback_ else 1
-        return {
-            "stateful": True,
-            "context": self.lookback_,
-            "season_length": season,
-            "num_calendar": num_calendar,
-            **{k: v for k, v in shared.items() if k not in _WINDOWED_ARGS},
-        }
 
     def _member_args(self) -> list[dict[str, Any]]:
         """Arguments of `build_member` for each network."""
         return self._builder_args.get("members", [self._builder_args])
-
-    def _resolve_season(self, panel: Panel) -> int:
-        if self.season_length is None:
-            return default_season_length(panel.grid.freq)
-        return check_integer("season_length", self.season_length, 1)
 
     def _build_model(self, **arguments: Any) -> keras.Model:
         if "members" in arguments:
@@ -623,61 +450,16 @@ class Forecaster(SequenceEstimator):
         self._check_fitted()
         if horizon is not None:
             check_integer("horizon", horizon, 1)
-        calibrated = self.conformal and self._calibration.usable
         pairs = level_quantiles(
-            () if level is None else level, self.quantiles_, not calibrated
+            () if level is None else level, self.quantiles_, not self._calibrated
         )
-        if calibrated and pairs:
+        if self._calibrated and pairs:
             bounds = [bound for pair in pairs.values() for bound in pair]
             self._calibration.warn_of_tails(bounds)
         panel = self._tail if history is None else self._panel(history, fitted=True)
         panel = self._look_ahead(panel, future, horizon)
-        frame = self._forecast_panel(panel, horizon, pairs)
+        frame = forecast_panel(self, panel, horizon, pairs)
         return self._columns.rename(frame)
-
-    def _forecast_panel(
-        self,
-        panel: Panel,
-        horizon: int | None = None,
-        levels: dict[float, tuple[float, float]] | None = None,
-    ) -> pd.DataFrame:
-        horizon = horizon or self.horizon
-        shown = self.quantiles_
-        if self.conformal and self._calibration.usable:
-            bounds = {bound for pair in (levels or {}).values() for bound in pair}
-            shown = tuple(sorted({*shown, *bounds}))
-        # The end of the training data goes on from what was read before it.
-        start = self._stream if panel.ids is self._tail.ids else None
-        point, values = roll(
-            panel,
-            lambda seen: self._forecast_once(seen, shown, start),
-            step=self.horizon,
-            horizon=horizon,
-            middle=shown.index(0.5),
-            log=self.scaling_ == "log",
-        )
-        frame = forecast_frame(panel, values, shown, point)
-        frame = add_levels(frame, levels or {})
-        extra = [f"y_hat_q{q:g}" for q in shown if q not in self.quantiles_]
-        return frame.drop(columns=extra)
-
-    def _forecast_once(
-        self,
-        panel: Panel,
-        quantiles: tuple[float, ...],
-        start: StreamStates | None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The point forecast, `(num_series, horizon)`, and quantiles on a last axis."""
-        source = WindowSource(panel, self._spec)
-        series = np.arange(len(panel.ids))
-        asked = self.model_, source, series, panel.lengths, start
-        if not (self.conformal and self._calibration.usable):
-            values = fitting.forecast(*asked)
-            return values[..., self.model_.point_index], values[..., : len(quantiles)]
-        values, scaled = fitting.forecast_scaled(*asked)
-        point = values[..., self.model_.point_index]
-        calibrated = self._calibration.quantiles(scaled, np.array(quantiles))
-        return point, scaled.unscale(calibrated)
 
     def simulate(
         self,
@@ -720,21 +502,8 @@ class Forecaster(SequenceEstimator):
         horizon = self._check_horizon(horizon)
         panel = self._tail if history is None else self._panel(history, fitted=True)
         panel = self._look_ahead(panel, future, horizon)
-        source = WindowSource(panel, self._spec)
-        series = np.arange(len(panel.ids))
-        start = self._stream if history is None else None
-        _, scaled = fitting.forecast_scaled(
-            self.model_, source, series, panel.lengths, start
-        )
-        shares = draw_shares(
-            self._calibration.correlation(), num_paths, panel.ids, seed
-        )
-        if self.conformal and self._calibration.usable:
-            paths = self._calibration.quantiles(scaled, shares)
-        else:
-            paths = scaled.interpolate(shares)
-        frame = path_frame(panel, scaled.unscale(paths)[:, :horizon])
-        return self._columns.rename(frame)
+        paths = draw_paths(self, panel, num_paths, seed)
+        return self._columns.rename(path_frame(panel, paths[:, :horizon]))
 
     def _check_horizon(self, horizon: int | None) -> int:
         """The steps to forecast, at most as many as were fitted."""
@@ -791,7 +560,7 @@ class Forecaster(SequenceEstimator):
             )
         if self.future_covariates:  # steps that are not scored need none
             past = past.with_future(future, columns, self.horizon, whole=False)
-        frame = self._forecast_panel(past)
+        frame = forecast_panel(self, past)
         naive = seasonal_naive(past, self.season_length_, self.horizon)
         frame["seasonal_naive"] = naive.reshape(-1)
         return score(
@@ -862,17 +631,11 @@ class Forecaster(SequenceEstimator):
         """
         panel = self._panel(df)
         ours = self._columns.restore(windows)
-        quantiles = [f"y_hat_q{q:g}" for q in self.quantiles_]
-        for name in ("unique_id", "cutoff", "ds", "y", "y_hat", *quantiles, *BASELINES):
-            if name not in ours:
-                raise ValueError(
-                    "`windows` must be what `backtest` of a forecaster with these "
-                    f"arguments returned. It has no column {name!r}."
-                )
+        check_windows(ours, self.quantiles_)
         table = score_backtest(
             ours,
             panel,
-            season_length=self._resolve_season(panel),
+            season_length=resolve_season(self, panel),
             quantiles=self.quantiles_,
             by=by,
         )
@@ -890,17 +653,8 @@ class Forecaster(SequenceEstimator):
             count: Number of origins.
             df: Long frame, as in `fit`.
         """
-        panel = self._panel(df)
-        ends = panel.end - self.horizon * np.arange(count - 1, -1, -1)
-        if panel.until(max(int(ends[0]), 0)).lengths.max(initial=0) <= 2 * self.horizon:
-            raise ValueError(
-                f"`folds` must leave a series of more than two horizons before the "
-                f"first origin. Received: folds={count}, horizon={self.horizon}, and "
-                f"data that span {panel.end} steps"
-            )
-        for end in ends:
-            last = panel.grid.stamps(int(end) - 1, 1)[0]
-            yield (cut_frame(df, self._columns, last),), {}
+        for frame in cut_folds(df, self._panel(df), self._columns, count, self.horizon):
+            yield (frame,), {}
 
     def stream(
         self,
@@ -975,7 +729,7 @@ class Forecaster(SequenceEstimator):
         history = panel.tail(4 * self.horizon + self.lookback_).observed()
         return plotting.plot_forecasts(
             history,
-            self._forecast_panel(self._look_ahead(panel, future)),
+            forecast_panel(self, self._look_ahead(panel, future)),
             id_col="unique_id",
             time_col="ds",
             target_col="y",
@@ -987,6 +741,11 @@ class Forecaster(SequenceEstimator):
     def quantiles_(self) -> tuple[float, ...]:
         """Quantiles of the outputs: those asked for and the median, in order."""
         return tuple(sorted({*(float(q) for q in self.quantiles), 0.5}))
+
+    @property
+    def _calibrated(self) -> bool:
+        """Whether quantiles are those of held-back errors."""
+        return self.conformal and self._calibration.usable
 
     @property
     def _columns(self) -> Columns:
@@ -1025,38 +784,10 @@ class Forecaster(SequenceEstimator):
         return panel.with_future(future, self._columns, horizon or self.horizon)
 
     def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        learned = {name: getattr(self, name) for name in _LEARNED}
-        # JSON has no NaN, which is what a score is that nothing could be compared with.
-        learned["validation_"] = {
-            name: None if np.isnan(value) else value
-            for name, value in self.validation_.items()
-        }
-        history = self.history_.to_dict(orient="list")
-        tail, arrays = self._tail.get_state()
-        arrays = {**arrays, "calibration": self._calibration.deviations}
-        if self._stream is not None:
-            arrays |= self._stream.get_state()
-        state = {"learned": learned, "history": history, "tail": tail}
-        if self._encoder:
-            state["covariates"] = self._encoder.get_state()
-        return state, arrays
+        return saving.get_state(self)
 
     def _set_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        for name in _LEARNED:
-            setattr(self, name, state["learned"][name])
-        self.validation_ = {
-            name: np.nan if value is None else value
-            for name, value in self.validation_.items()
-        }
-        self.history_ = pd.DataFrame(state["history"])
-        self._tail = Panel.from_state(state["tail"], arrays)
-        self._encoder = None
-        if "covariates" in state:
-            self._encoder = CovariateEncoder.from_state(state["covariates"])
-        none = np.zeros((0, self.horizon), np.float32)  # saved before there was any
-        self._calibration = Calibration(arrays.get("calibration", none))
-        self._stream = StreamStates.from_state(arrays) if self.stateful else None
-        self._settle()
+        saving.set_state(self, state, arrays)
 
     def _settle(self) -> None:
         """Sets what follows from other learned attributes."""

@@ -1,82 +1,32 @@
 """build_stream_forecaster: the network that forecasts at every step of a stream."""
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_seq.errors import (
-    check_choice,
-    check_integer,
-    check_number,
-    check_rate,
-    suggests_names,
-)
-from keras_seq.forecasting.builder import (
-    ForecastModel,
+from keras_seq.errors import check_choice, check_integer, suggests_names
+from keras_seq.forecasting.model import StreamModel
+from keras_seq.forecasting.parts import (
+    check_forecast,
+    check_season,
+    compile_forecaster,
+    covariate_inputs,
     decode,
     describe_series,
     zero_missing,
 )
+from keras_seq.layers.positions import EveryStep, KnownAhead, PerPosition, TakeSteps
 from keras_seq.layers.quantiles import QuantileHead, check_quantiles
 from keras_seq.layers.recurrent import CELLS, RecurrentEncoder
-from keras_seq.layers.scaling import SCALINGS, WindowUnscaler
-from keras_seq.layers.stream import (
-    KeepStates,
-    LaneStates,
-    StreamScaler,
-    gather_steps,
-)
-from keras_seq.training.autodiff import compiled_call
+from keras_seq.layers.scaling import WindowUnscaler
+from keras_seq.layers.stream import KeepStates, LaneStates, StreamScaler
 from keras_seq.training.distribution import check_ignored
-from keras_seq.training.optimizer import RecordingAdam, resolve_clipping
-from keras_seq.training.runtime import dtype_policy, resolve_jit, seeded
+from keras_seq.training.optimizer import resolve_clipping
+from keras_seq.training.runtime import dtype_policy, seeded
 
 Tensor = Any
-
-
-@keras.saving.register_keras_serializable("keras_seq")
-class StreamModel(ForecastModel):
-    """Forecasts with the scale they were made in, and the states after them."""
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Tensor = None,
-        y_pred: Any = None,
-        sample_weight: Tensor | None = None,
-        training: bool = True,
-    ) -> Tensor:
-        return self.scaled_loss(
-            y, y_pred["forecast"], y_pred["location"], y_pred["scale"]
-        )
-
-    @property
-    def point_index(self) -> int:
-        count = len(self.quantiles)
-        return count if self.num_outputs > count else self.quantiles.index(0.5)
-
-    @property
-    def num_outputs(self) -> int:
-        """Numbers of each forecast step: quantiles, and the mean, if there is one."""
-        return int(self.output["forecast"].shape[-1])
-
-    @functools.cached_property
-    def run(self) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
-        """Inputs to outputs, without Keras's overhead and with any number of steps."""
-        return compiled_call(self)
-
-    @property
-    def state_widths(self) -> dict[str, int]:
-        """Numbers of each state of one stream, by the names of inputs and outputs."""
-        return {
-            name: tensor.shape[-1]
-            for name, tensor in self.input.items()
-            if name.startswith("state_")
-        }
 
 
 @suggests_names
@@ -176,30 +126,24 @@ def build_stream_forecaster(
     Raises:
         ValueError: If an argument is out of its range.
     """
-    check_integer("horizon", horizon, 1)
     check_integer("context", context, 1)
-    for name, number in {
-        "num_past": num_past,
-        "num_future": num_future,
-        "num_calendar": num_calendar,
-        "num_static": num_static,
-    }.items():
-        check_integer(name, number, 0)
-    if num_calendar > num_future:
-        raise ValueError(
-            "`num_calendar` must not exceed `num_future`, of which it is a part. "
-            f"Received: {num_calendar=}, {num_future=}"
-        )
+    check_forecast(
+        horizon=horizon,
+        widths={
+            "num_past": num_past,
+            "num_future": num_future,
+            "num_calendar": num_calendar,
+            "num_static": num_static,
+        },
+        static_cardinalities=static_cardinalities,
+        point=point,
+        scaling=scaling,
+        dropout=dropout,
+        learning_rate=learning_rate,
+    )
+    check_season(season_length, "context", context)
+    _check_calendar(num_calendar, num_future)
     check_choice("cell", cell, CELLS)
-    check_choice("point", point, ("median", "mean"))
-    check_choice("scaling", scaling, SCALINGS)
-    check_rate("dropout", dropout)
-    check_number("learning_rate", learning_rate, above=0)
-    if check_integer("season_length", season_length, 1) > context:
-        raise ValueError(
-            "`season_length` must not exceed `context`. "
-            f"Received: {season_length=}, {context=}"
-        )
     time = None
     if batch_size is not None:
         check_integer("batch_size", batch_size, 1)
@@ -223,41 +167,36 @@ def build_stream_forecaster(
         scaler = StreamScaler(
             scaling, context=context, season_length=season_length, name="scaler"
         )
-        widths = {"state_stream": scaler.state_width}
-        if num_future > num_calendar:
-            widths["state_known"] = season_length * (num_future - num_calendar)
-        for index, width in enumerate(encoder.state_units):
-            widths[f"state_{index}"] = width
+        widths = _state_widths(
+            scaler, encoder, season_length * (num_future - num_calendar)
+        )
         inputs = {
             "target": keras.Input((time,), name="target"),
             "length": keras.Input((), dtype="int32", name="length"),
+            **covariate_inputs(
+                time,
+                horizon,
+                num_past=num_past,
+                num_future=num_future,
+                num_static=num_static,
+                static_cardinalities=static_cardinalities,
+            ),
         }
-        if num_past:
-            inputs["past"] = keras.Input((time, num_past), name="past")
-        if num_future:
-            ahead = None if time is None else time + horizon
-            inputs["future"] = keras.Input((ahead, num_future), name="future")
-        if num_static:
-            inputs["static"] = keras.Input((num_static,), name="static")
-        if static_cardinalities:
-            several = (len(static_cardinalities),)
-            inputs["static_ids"] = keras.Input(
-                several, dtype="int32", name="static_ids"
-            )
         if batch_size is None:
-            inputs["at"] = keras.Input((None,), dtype="int32", name="at")
-            for name, size in widths.items():
-                inputs[name] = keras.Input((size,), dtype="float32", name=name)
-            states = [inputs[name] for name in widths]
-            at = inputs["at"]
+            inputs["at"] = at = keras.Input((None,), dtype="int32", name="at")
+            states = {
+                name: keras.Input((width,), dtype="float32", name=name)
+                for name, width in widths.items()
+            }
+            inputs |= states
         else:
             inputs["reset"] = keras.Input((), dtype="bool", name="reset")
             lanes = LaneStates(widths, batch_size=batch_size, name="lanes")
-            states = lanes(inputs["reset"])
+            states = dict(zip(widths, lanes(inputs["reset"]), strict=True))
             at = EveryStep(name="every_step")(inputs["target"])
         outputs, new = _forecast_stream(
             inputs,
-            dict(zip(widths, states, strict=True)),
+            states,
             at,
             scaler,
             encoder,
@@ -276,120 +215,38 @@ def build_stream_forecaster(
             kept = keep(outputs["scale"], [new[name] for name in widths])
             outputs = {**outputs, "scale": kept}
         model = StreamModel(inputs, outputs, name="forecaster")
-    rate: Any = learning_rate
-    if decay_steps is not None:
-        check_integer("decay_steps", decay_steps, 1)
-        rate = keras.optimizers.schedules.CosineDecay(learning_rate, decay_steps)
-    model.compile(RecordingAdam(rate, **clipping), jit_compile=resolve_jit(jit))
-    return model
+    return compile_forecaster(
+        model,
+        learning_rate=learning_rate,
+        decay_steps=decay_steps,
+        clipping=clipping,
+        jit=jit,
+    )
 
 
-@keras.saving.register_keras_serializable("keras_seq")
-class EveryStep(keras.layers.Layer):
-    """The number of each step: `(batch, time)` -> int32, `(batch, time)`."""
-
-    def compute_output_spec(self, target: Any) -> Any:
-        return keras.KerasTensor(target.shape, dtype="int32")
-
-    def call(self, target: Tensor) -> Tensor:
-        zeros = ops.cast(ops.zeros_like(target), "int32")
-        return zeros + ops.arange(target.shape[1], dtype="int32")
+def _check_calendar(num_calendar: int, num_future: int) -> None:
+    if num_calendar > num_future:
+        raise ValueError(
+            "`num_calendar` must not exceed `num_future`, of which it is a part. "
+            f"Received: {num_calendar=}, {num_future=}"
+        )
 
 
-@keras.saving.register_keras_serializable("keras_seq")
-class KnownAhead(keras.layers.Layer):
-    """What is known of the steps ahead of each position, and of the season before.
+def _state_widths(
+    scaler: StreamScaler, encoder: RecurrentEncoder, known: int
+) -> dict[str, int]:
+    """Numbers of each state of one stream, by name.
 
     Args:
-        horizon: Steps ahead.
-        season_length: Steps in a season.
-        num_calendar: Features, the first ones, that are not looked for a season before.
-
-    Call arguments:
-        future: `(batch, time + horizon, num_future)`.
-        at: int32, `(batch, positions)`.
-        length: int32, `(batch,)`: valid steps.
-        state: `(batch, season_length * (num_future - num_calendar))`, or None where
-            there is nothing but a calendar.
-
-    Returns:
-        `ahead`, `(batch, positions, horizon, num_future)`; and, with a state, `before`,
-        of the steps that the seasonal skip repeats, `(batch, positions, horizon,
-        num_future - num_calendar)`, and the new state.
+        scaler: Of the stream.
+        encoder: The recurrence.
+        known: Numbers kept of what is known ahead.
     """
-
-    def __init__(
-        self, horizon: int, season_length: int, num_calendar: int, **kwargs: Any
-    ):
-        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
-        self.horizon = horizon
-        self.season_length = season_length
-        self.num_calendar = num_calendar
-
-    def compute_output_spec(
-        self, future: Any, at: Any, length: Any, state: Any = None
-    ) -> Any:
-        def spec(*shape: Any) -> Any:
-            return keras.KerasTensor(shape, dtype="float32")
-
-        ahead = spec(*at.shape, self.horizon, future.shape[-1])
-        if state is None:
-            return ahead
-        width = future.shape[-1] - self.num_calendar
-        return ahead, spec(*at.shape, self.horizon, width), spec(*state.shape)
-
-    def call(
-        self, future: Tensor, at: Tensor, length: Tensor, state: Tensor | None = None
-    ) -> Any:
-        steps = at[..., None] + 1 + ops.arange(self.horizon, dtype=at.dtype)
-        ahead = gather_steps(future, steps)
-        if state is None:
-            return ahead
-        season = self.season_length
-        known = future[..., self.num_calendar :]
-        width = known.shape[-1]
-        kept = ops.reshape(ops.cast(state, "float32"), (-1, season, width))
-        extended = ops.concatenate([kept, known], axis=1)
-        phase = ops.arange(self.horizon, dtype=at.dtype) % season
-        before = gather_steps(extended, at[..., None] + 1 + phase)
-        places = ops.cast(length, "int32")[:, None] + ops.arange(season, dtype="int32")
-        after = gather_steps(extended, places)
-        return ahead, before, ops.reshape(after, ops.shape(state))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "horizon": self.horizon,
-            "season_length": self.season_length,
-            "num_calendar": self.num_calendar,
-        }
-
-
-@keras.saving.register_keras_serializable("keras_seq")
-class TakeSteps(keras.layers.Layer):
-    """Features at positions: `(batch, time, d)` -> `(batch, positions, d)`.
-
-    What belongs to a whole row, `(batch, d)`, is the same at all of them.
-    """
-
-    def compute_output_spec(self, values: Any, at: Any) -> Any:
-        return keras.KerasTensor((*at.shape, values.shape[-1]), dtype=values.dtype)
-
-    def call(self, values: Tensor, at: Tensor) -> Tensor:
-        if len(values.shape) == 2:
-            values, at = values[:, None], ops.zeros_like(at)
-        return gather_steps(values, at)
-
-
-@keras.saving.register_keras_serializable("keras_seq")
-class PerPosition(keras.layers.Layer):
-    """Rows `(batch * positions, ...)` back to `(batch, positions, ...)`."""
-
-    def compute_output_spec(self, rows: Any, at: Any) -> Any:
-        return keras.KerasTensor((*at.shape, *rows.shape[1:]), dtype=rows.dtype)
-
-    def call(self, rows: Tensor, at: Tensor) -> Tensor:
-        return ops.reshape(rows, (*ops.shape(at), *rows.shape[1:]))
+    widths = {"state_stream": scaler.state_width}
+    if known:
+        widths["state_known"] = known
+    recurrent = enumerate(encoder.state_units)
+    return {**widths, **{f"state_{index}": width for index, width in recurrent}}
 
 
 def _forecast_stream(
@@ -436,20 +293,13 @@ def _forecast_stream(
     )
     new.update({f"state_{i}": ops.cast(x, "float32") for i, x in enumerate(after)})
     take = TakeSteps(name="take")
-
-    def rows(values: Tensor | None) -> Tensor | None:
-        """A row for each position: `(batch, positions, ...)` -> `(rows, ...)`."""
-        if values is None:
-            return None
-        return ops.reshape(values, (-1, *values.shape[2:]))
-
     forecast = decode(
-        rows(take(encoded, at)),
-        rows(windows),
-        rows(noise),
-        [rows(take(told, at)) for told in static],
-        rows(ahead),
-        rows(before),
+        _rows(take(encoded, at)),
+        _rows(windows),
+        _rows(noise),
+        [_rows(take(told, at)) for told in static],
+        _rows(ahead),
+        _rows(before),
         head,
         horizon=horizon,
         season_length=season_length,
@@ -458,6 +308,13 @@ def _forecast_stream(
         mean=mean,
     )
     unscaler = WindowUnscaler(scaler.scaling, name="unscaler")
-    forecast = unscaler(forecast, rows(location), rows(scale))
+    forecast = unscaler(forecast, _rows(location), _rows(scale))
     outputs = {"forecast": PerPosition(name="per_position")(forecast, at)}
     return {**outputs, "location": location, "scale": scale}, new
+
+
+def _rows(values: Tensor | None) -> Tensor | None:
+    """A row for each position: `(batch, positions, ...)` -> `(rows, ...)`."""
+    if values is None:
+        return None
+    return ops.reshape(values, (-1, *values.shape[2:]))

@@ -1,7 +1,6 @@
 """Training on streams: lanes of chunks, with the loss of a forecast at every step."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -10,16 +9,16 @@ import pandas as pd
 from keras_seq.errors import check_integer
 from keras_seq.forecasting.ensemble import build_member
 from keras_seq.forecasting.fitting import (
-    STEPS_PER_EPOCH,
+    divide_steps,
     find_floor,
+    fit_network,
     hide_categories,
 )
 from keras_seq.forecasting.streams import first_values, gather_chunk
 from keras_seq.forecasting.windows import Split, WindowSource
 from keras_seq.layers.scaling import WindowScaler
 from keras_seq.layers.state import copy_weights
-from keras_seq.training.checkpoint import Checkpoint
-from keras_seq.training.fit import Batches, fit_model
+from keras_seq.training.fit import Batches
 from keras_seq.training.lanes import Chunk, Lanes
 from keras_seq.training.runtime import derive_seed
 
@@ -36,12 +35,8 @@ def train_stream(
     steps: int,
     batch_size: int | str,
     chunk_length: int | str,
-    patience: int,
     seed: int,
-    callbacks: Sequence[keras.callbacks.Callback] | None,
-    verbose: int | str,
-    title: str,
-    checkpoint: Checkpoint | None = None,
+    **options: Any,
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Builds a network and trains it on series as streams.
 
@@ -53,19 +48,14 @@ def train_stream(
         steps: Upper limit, rounded up to whole epochs of 50.
         batch_size: Lanes, or `"auto"`.
         chunk_length: Steps of a chunk, or `"auto"`.
-        patience: Epochs without improvement before training stops.
         seed: Of weights, lanes and dropout.
-        callbacks: More Keras callbacks.
-        verbose: 0 is silent.
-        title: Stands before the progress.
-        checkpoint: As in `fit_model`.
+        options: Patience, callbacks, verbosity, title and checkpoint of `fit_model`.
 
     Returns:
         The model that takes and returns its states; and its history, as of
         `fitting.train`.
     """
-    per_epoch = min(STEPS_PER_EPOCH, steps)
-    epochs = -(-steps // per_epoch)
+    epochs, per_epoch = divide_steps(steps)
     if chunk_length == "auto":
         chunk_length = min(LONGEST_CHUNK, int(split.end.max()))
     size = check_integer("chunk_length", chunk_length, 1)
@@ -86,21 +76,10 @@ def train_stream(
         validation = validation_chunks(
             source, split, shift, count, size, model.scaler.context
         )
-    result = fit_model(
-        model,
-        training_chunks(source, split, shift, count, size, per_epoch, seed),
-        epochs=epochs,
-        seed=seed,
-        validation=validation,
-        monitor="val_pinball",
-        patience=patience,
-        callbacks=callbacks,
-        verbose=verbose,
-        title=title,
-        checkpoint=checkpoint,
+    training = training_chunks(source, split, shift, count, size, per_epoch, seed)
+    history = fit_network(
+        model, training, validation, epochs=epochs, seed=seed, **options
     )
-    history = result.history
-    history.insert(0, "step", history.pop("epoch") * per_epoch)
     free = build_member(builder_args)
     copy_weights(model, free)
     return free, history
@@ -165,47 +144,85 @@ def validation_chunks(
         chunk_length: Steps of a chunk.
         context: Last values that the network sees at once.
     """
-    warm = max(WARM_CHUNKS * chunk_length, WARM_CONTEXTS * context)
-    order = np.lexsort((split.origins, split.series))
-    series, origins = split.series[order], split.origins[order]
-    # A lane ends where the series does, and where the next origin is farther away than
-    # a warm start is long.
-    apart = (np.diff(series) > 0) | (np.diff(origins) > warm)
-    low = np.flatnonzero(np.concatenate([[True], apart]))
-    high = np.append(low[1:], len(series)) - 1
-    owner, first_origin, stop = series[low], origins[low], origins[high]
-    start = np.maximum(first_origin - warm, 0)
-    by_length = np.argsort(start - stop, kind="stable")
+    stretches = _cut_stretches(
+        split, max(WARM_CHUNKS * chunk_length, WARM_CONTEXTS * context)
+    )
+    plan = _side_by_side(stretches, count, chunk_length)
+    offsets = source.panel.offsets
     asked = np.zeros(len(source.panel.values), bool)
-    asked[source.panel.offsets[series] + origins - 1] = True
-    plan: list[tuple[np.ndarray, int]] = []
-    for begin in range(0, len(by_length), count):
-        group = by_length[begin : begin + count]
-        longest = int((stop - start)[group].max())
-        plan += [(group, done) for done in range(0, longest, chunk_length)]
+    asked[offsets[split.series] + split.origins - 1] = True
 
     def get_batch(_: int, step: int) -> tuple[Any, ...]:
-        group, done = plan[step]
-        spare = count - len(group)
-        first = start[group] + done
-        length = np.clip(stop[group] - first, 0, chunk_length)
-        chunk = Chunk(
-            np.pad(owner[group], (0, spare)),
-            np.pad(np.where(length > 0, first, 0), (0, spare)),
-            np.pad(length, (0, spare)).astype(np.int32),
-            np.full(count, done == 0),
-        )
+        chunk, since = _read_on(stretches, *plan[step], count, chunk_length)
         inputs, target = gather_chunk(
             source, chunk, chunk_length, source.panel.lengths, shift
         )
         place = chunk.first[:, None] + np.arange(chunk_length)
         inside = np.arange(chunk_length) < chunk.length[:, None]
-        inside &= place + 1 >= np.pad(first_origin[group], (0, spare))[:, None]
-        flat = source.panel.offsets[chunk.sequence][:, None] + np.where(
-            inside, place, 0
-        )
+        inside &= place + 1 >= since[:, None]
+        flat = offsets[chunk.sequence][:, None] + np.where(inside, place, 0)
         wanted = inside & asked[flat]
         target = np.where(wanted[..., None], target, np.float32(np.nan))
         return {**inputs, "reset": chunk.reset}, target
 
     return Batches(len(plan), get_batch)
+
+
+class _Stretches(NamedTuple):
+    """Parts of series that validation reads.
+
+    Attributes:
+        series: int64, `(num_stretches,)`.
+        start: First step that is read.
+        first: The first origin.
+        stop: The last origin, where reading ends.
+    """
+
+    series: np.ndarray
+    start: np.ndarray
+    first: np.ndarray
+    stop: np.ndarray
+
+
+def _cut_stretches(split: Split, warm: int) -> _Stretches:
+    """A stretch ends where the series does, or farther than `warm` from an origin."""
+    order = np.lexsort((split.origins, split.series))
+    series, origins = split.series[order], split.origins[order]
+    apart = (np.diff(series) > 0) | (np.diff(origins) > warm)
+    low = np.flatnonzero(np.concatenate([[True], apart]))
+    high = np.append(low[1:], len(series)) - 1
+    first = origins[low]
+    return _Stretches(series[low], np.maximum(first - warm, 0), first, origins[high])
+
+
+def _side_by_side(
+    stretches: _Stretches, count: int, chunk_length: int
+) -> list[tuple[np.ndarray, int]]:
+    """Which stretches each batch reads, at most `count`, and the steps read before."""
+    size = stretches.stop - stretches.start
+    longest_first = np.argsort(-size, kind="stable")
+    groups = [longest_first[i : i + count] for i in range(0, len(size), count)]
+    return [
+        (group, done)
+        for group in groups
+        for done in range(0, int(size[group].max()), chunk_length)
+    ]
+
+
+def _read_on(
+    stretches: _Stretches, group: np.ndarray, done: int, count: int, chunk_length: int
+) -> tuple[Chunk, np.ndarray]:
+    """The next chunk of some stretches, and the first origin in each lane.
+
+    Lanes without a stretch read nothing.
+    """
+    spare = count - len(group)
+    first = stretches.start[group] + done
+    length = np.clip(stretches.stop[group] - first, 0, chunk_length)
+    chunk = Chunk(
+        np.pad(stretches.series[group], (0, spare)),
+        np.pad(np.where(length > 0, first, 0), (0, spare)),
+        np.pad(length, (0, spare)).astype(np.int32),
+        np.full(count, done == 0),
+    )
+    return chunk, np.pad(stretches.first[group], (0, spare))

@@ -282,19 +282,3 @@ def _take(values: Tensor, at: Tensor) -> Tensor:
     flat = ops.reshape(at, (ops.shape(at)[0], -1))
     found = ops.take_along_axis(values, flat, axis=1)
     return ops.reshape(found, ops.shape(at))
-
-
-def gather_steps(values: Tensor, at: Tensor) -> Tensor:
-    """Rows of features at steps.
-
-    Args:
-        values: `(batch, time, features)`.
-        at: int32, `(batch, ...)`.
-
-    Returns:
-        `(batch, ..., features)`.
-    """
-    flat = ops.reshape(at, (ops.shape(at)[0], -1))[..., None]
-    features = values.shape[-1]
-    found = ops.take_along_axis(values, ops.repeat(flat, features, axis=2), axis=1)
-    return ops.reshape(found, (*ops.shape(at), features))

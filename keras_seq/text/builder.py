@@ -186,21 +186,10 @@ def build_text_classifier(
     check_choice("multi_label", multi_label, (True, False))
     check_rate("label_smoothing", label_smoothing)
     check_rate("adversarial", adversarial)
-    if adversarial and stateful:
-        raise ValueError(
-            "`adversarial` must be 0 with `stateful`: what a chunk starts from is gone "
-            f"once the network has read it. Received: adversarial={adversarial}"
-        )
     check_integer("ngrams", ngrams, 0)
-    if ngrams and stateful:
-        raise ValueError(
-            "`ngrams` must be 0 with `stateful`: the bag has no state. "
-            f"Received: ngrams={ngrams}"
-        )
     check_choice("truncation", truncation, TRUNCATIONS)
     check_choice("reset_input", reset_input, (True, False))
-    if reset_input and not stateful:
-        raise ValueError("`reset_input` belongs to stateful=True. Received: True")
+    _check_stateful(stateful, adversarial, ngrams, reset_input)
     both_ways = not stateful if bidirectional == "auto" else bool(bidirectional)
     check_structure(
         cell=cell,
@@ -232,15 +221,7 @@ def build_text_classifier(
             tokens, length = Truncate(max_length, head, name="truncate")(*whole)
         embedding = keras.layers.Embedding(max_tokens, embedding_dim, name="embedding")
         embedded = steps = embedding(tokens)  # (batch, time, embedding_dim)
-        if adversarial:
-            steps = Perturbation(adversarial, name="perturbation")(steps)
-        steps = keras.layers.SpatialDropout1D(
-            embedding_dropout, name="embedding_dropout"
-        )(steps)
-        if word_dropout:
-            steps = keras.layers.Dropout(
-                word_dropout, noise_shape=(None, None, 1), name="word_dropout"
-            )(steps)
+        steps = _blur(steps, adversarial, embedding_dropout, word_dropout)
         encoder = make_encoder(
             cell=cell,
             units=units,
@@ -275,10 +256,7 @@ def build_text_classifier(
             pool = RunningPooling(pooling, batch_size=batch_size, name="pooling")
         pooled = pool(encoded, length, *resets)  # (batch, features)
         pooled = keras.layers.Dropout(dropout, name="dropout")(pooled)
-        activation_out = "sigmoid" if multi_label else "softmax"
-        if not ngrams:
-            probabilities = _dense(num_classes, "probabilities", activation_out)(pooled)
-        else:
+        if ngrams:
             bag = NgramBag(
                 max_tokens,
                 ngrams,
@@ -292,11 +270,47 @@ def build_text_classifier(
                 _dense(num_classes, "ngram_head")(bag),
             ]
             probabilities = AverageHeads(multi_label, name="probabilities")(heads)
+        else:
+            share = "sigmoid" if multi_label else "softmax"
+            probabilities = _dense(num_classes, "probabilities", share)(pooled)
         model = TextModel(inputs, probabilities, name="text_classifier")
     optimizer = RecordingAdam(learning_rate, **clipping, **averaging)
     loss = _loss(multi_label, label_smoothing, several_heads=bool(ngrams))
     _compile(model, multi_label, loss, optimizer, resolve_jit(jit))
     return model
+
+
+def _check_stateful(
+    stateful: bool, adversarial: float, ngrams: int, reset_input: bool
+) -> None:
+    if adversarial and stateful:
+        raise ValueError(
+            "`adversarial` must be 0 with `stateful`: what a chunk starts from is gone "
+            f"once the network has read it. Received: adversarial={adversarial}"
+        )
+    if ngrams and stateful:
+        raise ValueError(
+            "`ngrams` must be 0 with `stateful`: the bag has no state. "
+            f"Received: ngrams={ngrams}"
+        )
+    if reset_input and not stateful:
+        raise ValueError("`reset_input` belongs to stateful=True. Received: True")
+
+
+def _blur(
+    steps: Any, adversarial: float, embedding_dropout: float, word_dropout: float
+) -> Any:
+    """What training does to embeddings, `(batch, time, embedding_dim)`."""
+    if adversarial:
+        steps = Perturbation(adversarial, name="perturbation")(steps)
+    steps = keras.layers.SpatialDropout1D(embedding_dropout, name="embedding_dropout")(
+        steps
+    )
+    if word_dropout:
+        steps = keras.layers.Dropout(
+            word_dropout, noise_shape=(None, None, 1), name="word_dropout"
+        )(steps)
+    return steps
 
 
 def _dense(units: int, name: str, activation: str | None = None) -> keras.layers.Dense:

@@ -8,37 +8,29 @@ from typing import TYPE_CHECKING, Any, Self
 
 import keras
 import numpy as np
-import pandas as pd
 
-from keras_seq.errors import (
-    check_choice,
-    check_integer,
-    check_number,
-    suggests_names,
+from keras_seq.errors import check_integer, check_number, suggests_names
+from keras_seq.text import saving
+from keras_seq.text.arguments import (
+    check_arguments,
+    language_arguments,
+    language_compiling,
+    make_preprocessor,
+    read_vectors,
+    shared_arguments,
 )
-from keras_seq.hashing import MOST_BUCKETS
-from keras_seq.text.baseline import Baselines, fit_linear, majority
-from keras_seq.text.batches import (
-    Buckets,
-    predict_rows,
-    training_batches,
-    validation_batches,
-)
+from keras_seq.text.baseline import Baselines, majority
+from keras_seq.text.batches import Buckets, predict_rows
 from keras_seq.text.calibration import apply_temperature, fit_temperature
-from keras_seq.text.chunks import CHUNK_LOSSES, ChunkedBuckets
-from keras_seq.text.corpus import (
-    Corpus,
-    split_stratified,
-    stratified_folds,
-    take_texts,
-)
-from keras_seq.text.embeddings import read_embeddings
+from keras_seq.text.chunks import ChunkedBuckets
+from keras_seq.text.corpus import Corpus, stratified_folds, take_texts
 from keras_seq.text.ensemble import average, build_member
 from keras_seq.text.fitting import (
-    Origin,
+    Trained,
+    hold_out,
     prepare,
-    start_network,
-    train_network,
+    train,
+    train_on,
     weigh_by_class,
 )
 from keras_seq.text.inputs import (
@@ -47,90 +39,33 @@ from keras_seq.text.inputs import (
     check_input,
     check_pairs,
     check_unlabelled,
-    check_validation,
 )
 from keras_seq.text.labels import (
     check_class_weight,
-    encode_label_lists,
-    encode_labels,
+    encode,
     learn_classes,
     learn_listed_classes,
 )
 from keras_seq.text.normalization import Split
-from keras_seq.text.preprocessing import TextPreprocessor, TokenRows
+from keras_seq.text.origin import Origin, find_origin
+from keras_seq.text.preprocessing import TokenRows
 from keras_seq.text.pretraining import (
     LANGUAGE_RATE,
     check_pretrainable,
     train_language_model,
 )
-from keras_seq.text.report import TextReport
 from keras_seq.text.scores import score_probabilities, verdict
-from keras_seq.text.shares import choose_shares, has_heads
+from keras_seq.text.shares import set_shares, weigh_heads
 from keras_seq.text.sources import Columns
 from keras_seq.text.streaming import StreamedTexts
 from keras_seq.text.texts import check_weights
 from keras_seq.text.thresholds import choose_thresholds, decide
 from keras_seq.training.checkpoint import Checkpoint
-from keras_seq.training.ensemble import join_histories, member_seed, members_of
+from keras_seq.training.ensemble import join_histories
 from keras_seq.training.estimator import SequenceEstimator
-from keras_seq.training.fit import FitResult, fit_model
-from keras_seq.training.optimizer import resolve_clipping
-from keras_seq.training.runtime import derive_seed, resolve_precision
 
 if TYPE_CHECKING:
     from keras_seq.streaming import TextSession
-
-# Constructor arguments that the builder and the preprocessor take under their names.
-_BUILDER_ARGS = (
-    "cell",
-    "units",
-    "num_layers",
-    "bidirectional",
-    "pooling",
-    "dropout",
-    "embedding_dropout",
-    "word_dropout",
-    "recurrent_dropout",
-    "normalization",
-    "residual",
-    "activation",
-    "forget_bias",
-    "num_heads",
-    "conv_filters",
-    "conv_width",
-    "ngram_dropout",
-    "multi_label",
-    "label_smoothing",
-    "adversarial",
-    "auxiliary",
-    "auxiliary_weight",
-    "stateful",
-    "learning_rate",
-    "global_clipnorm",
-    "clipnorm",
-    "clipvalue",
-    "ema",
-    "jit",
-    "seed",
-)
-_PREPROCESSOR_ARGS = ("max_tokens", "split", "max_length", "truncation", "min_count")
-# What a network and the one it was pretrained as have in common.
-_SHARED_ARGS = (
-    "cell",
-    "units",
-    "num_layers",
-    "residual",
-    "normalization",
-    "activation",
-    "forget_bias",
-    "num_heads",
-    "conv_filters",
-    "conv_width",
-)
-_EMBEDDING_DIM = 128
-# Numbers in the vectors of the bag's runs. On the validation parts of six sets more and
-# smaller vectors did better than 65,536 of 32: fewer runs share one.
-_BAG_NUMBERS = 2**21
 
 
 class TextClassifier(SequenceEstimator):
@@ -435,7 +370,7 @@ class TextClassifier(SequenceEstimator):
                 argument and the first rows, or file and line. If `checkpoint` holds
                 another fit.
         """
-        self._check_arguments()
+        check_arguments(self)
         columns = Columns(text_col, label_col, label_sep, on_bad_rows)
         strings, values = check_input(
             texts, labels, columns=columns, multi_label=self.multi_label
@@ -448,21 +383,24 @@ class TextClassifier(SequenceEstimator):
             if not warm:
                 learn = learn_listed_classes if self.multi_label else learn_classes
                 self.classes_ = learn(values)
-            self._begin(warm)
+            check_class_weight(self.class_weight, self.classes_)
+            origin = find_origin(self, warm)
+            self.__dict__.pop("model_", None)
             corpus = Corpus(strings, self._encode(values), weights)
             self._baselines = Baselines(majority(corpus.targets, weights))
             self.validation_: dict[str, Any] = {}
-            training, held = self._hold_out(corpus, validation_data, columns)
+            training, held = hold_out(self, corpus, validation_data, columns)
             # As it was given, but for files, of which the contents count.
             data = (
                 strings if isinstance(strings, StreamedTexts) else texts,
                 labels,
                 held.texts if are_files(validation_data) else validation_data,
                 sample_weight,
-                self._origin,
+                origin,
             )
             kept = Checkpoint.open(checkpoint, self, data)
             manner: dict[str, Any] = {
+                "origin": origin,
                 "callbacks": callbacks,
                 "verbose": verbose,
                 "checkpoint": kept,
@@ -481,84 +419,15 @@ class TextClassifier(SequenceEstimator):
             kept.end()
         return self
 
-    def _begin(self, warm: bool) -> None:
-        """Settles what the network starts from, and forgets the one there is."""
-        check_class_weight(self.class_weight, self.classes_)
-        self._origin = Origin()
-        if warm:
-            members = members_of(self.model_)
-            if len(members) != self.ensemble:
-                raise ValueError(
-                    f"`ensemble` must be {len(members)} with `warm_start`, as in the "
-                    f"`fit` before. Received: ensemble={self.ensemble}"
-                )
-            weights = [member.get_weights() for member in members]
-            self._origin = Origin(self.vocabulary_, weights=weights)
-        elif hasattr(self, "pretrained_"):
-            learned = self.pretrained_
-            wanted = self._language_arguments()
-            if self.embedding_dim != "auto":
-                wanted["embedding_dim"] = self.embedding_dim
-            learned.check(wanted)
-            self._origin = Origin(learned.vocabulary, pretrained=learned)
-        self.__dict__.pop("model_", None)
-
-    def _check_arguments(self) -> None:
-        check_integer("epochs", self.epochs, 1)
-        check_integer("batch_size", self.batch_size, 1)
-        check_integer("patience", self.patience, 1)
-        check_integer("seed", self.seed, 0)
-        check_integer("ensemble", self.ensemble, 1)
-        check_number("validation_split", self.validation_split, above=0, below=1)
-        check_choice("warm_start", self.warm_start, (True, False))
-        check_choice("refit_full", self.refit_full, (True, False))
-        check_choice("stateful", self.stateful, (True, False))
-        check_integer("chunk_length", self.chunk_length, 1)
-        check_choice("chunk_loss", self.chunk_loss, CHUNK_LOSSES)
-        if self.stateful and self.distribution is not None:
-            raise ValueError(
-                "`distribution` must be None with `stateful`: a text's chunks follow "
-                f"each other on one device. Received: {self.distribution!r}"
-            )
-        if self.ngrams != "auto":
-            check_integer("ngrams", self.ngrams, 0)
-        check_integer("ngram_length", self.ngram_length, 1)
-        if self.embedding_dim != "auto":
-            check_integer("embedding_dim", self.embedding_dim, 1)
-        check_choice("multi_label", self.multi_label, (True, False))
-        if self.multi_label and self.class_weight is not None:
-            raise ValueError(
-                "`class_weight` is for one label per text: with multi_label=True "
-                "`thresholds_` make up for rare labels. Received: "
-                f"class_weight={self.class_weight!r}"
-            )
-        check_choice("calibration", self.calibration, ("temperature", None))
-        check_choice("baseline", self.baseline, (True, False))
-
-    def _hold_out(
-        self, corpus: Corpus, given: Any, columns: Columns
-    ) -> tuple[Corpus, Corpus]:
-        """What to train and what to validate on."""
-        if not isinstance(corpus.texts, StreamedTexts) and not are_files(given):
-            columns.refuse()
-        if given is None:
-            share, seed = self.validation_split, self.seed
-            return split_stratified(corpus, self.classes_, share, seed)
-        texts, values = check_validation(
-            given,
-            columns=columns,
-            classes=self.classes_,
-            multi_label=self.multi_label,
-        )
-        targets = self._encode(values, "validation_data[1]")
-        return corpus, Corpus(texts, targets, np.ones(len(texts), np.float32))
-
-    def _encode(self, values: list[Any], name: str = "labels") -> np.ndarray:
-        encode = encode_label_lists if self.multi_label else encode_labels
-        return encode(values, self.classes_, name)
-
     def _learn(
-        self, training: Corpus, held: Corpus, given: bool, **manner: Any
+        self,
+        training: Corpus,
+        held: Corpus,
+        given: bool,
+        *,
+        origin: Origin,
+        verbose: int | str,
+        **manner: Any,
     ) -> list[np.ndarray]:
         """Trains for as long as validation improves, and tells how good that is.
 
@@ -566,171 +435,47 @@ class TextClassifier(SequenceEstimator):
             training: To train on.
             held: To validate on.
             given: Whether it was given, and not drawn.
-            manner: Callbacks, verbosity and checkpoint of `fit`.
+            origin: What the networks go on from.
+            verbose: As in `fit`, and so the others.
+            manner: Callbacks and checkpoint.
 
         Returns:
             Shares of the heads of each network that has several.
         """
-        self.preprocessor_ = self._make_preprocessor()
-        vocabulary = self._origin.vocabulary
+        self.preprocessor_ = make_preprocessor(self)
         rows, held_rows, self.report_ = prepare(
-            self.preprocessor_, training, held, self.classes_, vocabulary
+            self.preprocessor_, training, held, self.classes_, origin.vocabulary
         )
-        if manner["verbose"]:
+        if verbose:
             print(self.report_.summary())
         self.report_.warn(self.get_params(deep=False), given, stacklevel=3)
         epochs = [self.epochs] * self.ensemble
-        results = self._train(
-            training, rows, held, held_rows, epochs=epochs, title="fit", **manner
-        )
-        self.history_ = join_histories([result.history for result in results])
-        best = [result.best_epoch for result in results]
+        manner |= {"origin": origin, "verbose": verbose, "title": "fit"}
+        trained = train(self, training, rows, held, held_rows, epochs=epochs, **manner)
+        self._take_over(trained)
+        self.history_ = join_histories([result.history for result in trained.results])
+        best = [result.best_epoch for result in trained.results]
         self.best_epoch_: int | list[int] = best[0] if len(best) == 1 else best
-        shares = self._weigh_heads(held, held_rows)
+        shares = weigh_heads(self.model_, self._buckets(held_rows, 256), held)
         self.validation_ = self._validate(held, held_rows)
-        if manner["verbose"]:
+        if verbose:
             print(f"validation: {verdict(self.validation_)}")
         return shares
 
-    def _refit(self, corpus: Corpus, shares: list[np.ndarray], **manner: Any) -> None:
+    def _refit(
+        self, corpus: Corpus, shares: list[np.ndarray], *, origin: Origin, **manner: Any
+    ) -> None:
         """Trains on everything, for as long as was best on validation."""
-        self.preprocessor_ = self._make_preprocessor()
-        vocabulary = self._origin.vocabulary
-        rows = self.preprocessor_.fit_transform(corpus.texts, vocabulary)
+        self.preprocessor_ = make_preprocessor(self)
+        rows = self.preprocessor_.fit_transform(corpus.texts, origin.vocabulary)
         epochs = np.atleast_1d(self.best_epoch_).tolist()
-        self._train(corpus, rows, epochs=epochs, title="refit", **manner)
-        if shares:
-            for member, chosen in zip(members_of(self.model_), shares, strict=True):
-                member.get_layer("probabilities").shares.assign(chosen)
+        manner |= {"origin": origin, "title": "refit"}
+        self._take_over(train(self, corpus, rows, epochs=epochs, **manner))
+        set_shares(self.model_, shares)
 
-    def _train(
-        self,
-        corpus: Corpus,
-        rows: TokenRows,
-        held: Corpus | None = None,
-        held_rows: TokenRows | None = None,
-        *,
-        epochs: list[int],
-        title: str,
-        **options: Any,
-    ) -> list[FitResult]:
-        """Trains new networks, and the linear model beside them, on one corpus.
-
-        Args:
-            corpus: To train on.
-            rows: The same texts as ids.
-            held: To validate on.
-            held_rows: The same as ids.
-            epochs: Upper limit of each network.
-            title: Of the training.
-            options: Of `fit_model`.
-        """
-        # The baseline has the weights that the network has, or it would answer another
-        # question.
-        corpus, held = weigh_by_class(self.class_weight, self.classes_, corpus, held)
-        validation = None
-        if held is not None and held_rows is not None:
-            shown = self._buckets(held_rows)
-            validation = validation_batches(shown, held.targets, held.weights)
-        buckets = self._buckets(rows, loss=self.chunk_loss)
-        vectors = self._read_embeddings(self.preprocessor_)
-        self._builder_args = self._resolve_arguments(vectors)
-
-        def train(number: int) -> tuple[keras.Model, FitResult]:
-            origin, seed = (
-                self._origin.of_member(number),
-                member_seed(self.seed, number),
-            )
-            which = f" member {number} of {len(epochs)}" if len(epochs) > 1 else ""
-            return train_network(
-                lambda: build_member(number, self._builder_args),
-                lambda model: start_network(model, rows, corpus, vectors, origin),
-                training_batches(buckets, corpus.targets, corpus.weights, seed),
-                validation=validation,
-                distribution=self.distribution,
-                batch_size=self.batch_size,
-                precision=self._builder_args["precision"],
-                jit=self.jit,
-                patience=self.patience,
-                seed=seed,
-                epochs=epochs[number - 1],
-                title=f"{title}{which}",
-                **options,
-            )
-
-        trained = [train(number) for number in range(1, len(epochs) + 1)]
-        self.model_ = average([model for model, _ in trained], self.jit)
-        if self.baseline:
-            linear = fit_linear(corpus, self.preprocessor_, self.seed)
-            self._baselines.linear = linear
-        return [result for _, result in trained]
-
-    def _resolve_arguments(self, vectors: np.ndarray | None) -> dict[str, Any]:
-        """What `build_member` is called with."""
-        dim, buckets = self.ngram_dim, self.ngram_buckets
-        if dim == "auto":
-            dim = min(max(1 << (len(self.classes_) - 1).bit_length(), 8), 32)
-        if buckets == "auto":
-            fitting = max(_BAG_NUMBERS // check_integer("ngram_dim", dim, 1), 1)
-            buckets = min(1 << (fitting.bit_length() - 1), MOST_BUCKETS)
-        carried = {"batch_size": self.batch_size, "reset_input": True}
-        several = {"ensemble": self.ensemble}
-        preprocessor = self.preprocessor_
-        longest = preprocessor.max_length_
-        return {
-            **{name: getattr(self, name) for name in _BUILDER_ARGS},
-            "embedding_dim": self._embedding_dim(vectors),
-            "ngrams": self._ngrams,
-            "ngram_dim": dim,
-            "ngram_buckets": buckets,
-            "max_length": longest if longest != preprocessor.row_length_ else None,
-            "truncation": self.truncation,
-            "precision": resolve_precision(self.precision),
-            "num_classes": len(self.classes_),
-            "max_tokens": len(preprocessor.vocabulary_),
-            **(carried if self.stateful else {}),
-            **(several if self.ensemble > 1 else {}),
-        }
-
-    @property
-    def _ngrams(self) -> int:
-        if self.ngrams == "auto":
-            return 0 if self.stateful else 2
-        return int(self.ngrams)
-
-    def _read_embeddings(self, preprocessor: TextPreprocessor) -> np.ndarray | None:
-        if self.embeddings is None:
-            return None
-        vectors, _ = read_embeddings(
-            self.embeddings,
-            preprocessor.vocabulary_,
-            preprocessor.normalize,
-            self.seed,
-        )
-        return vectors
-
-    def _embedding_dim(self, vectors: np.ndarray | None) -> Any:
-        if vectors is None:
-            return (
-                _EMBEDDING_DIM if self.embedding_dim == "auto" else self.embedding_dim
-            )
-        size = vectors.shape[1]
-        if self.embedding_dim not in ("auto", size):
-            raise ValueError(
-                f"`embedding_dim` must be 'auto' or {size}, that of `embeddings`. "
-                f"Received: embedding_dim={self.embedding_dim!r}"
-            )
-        return size
-
-    def _weigh_heads(self, held: Corpus, rows: TokenRows) -> list[np.ndarray]:
-        """Lets the head have more to say that does better on validation."""
-        found = []
-        for member in filter(has_heads, members_of(self.model_)):
-            buckets = self._buckets(rows, 256)
-            shares = choose_shares(member, buckets, held.targets, held.weights)
-            member.get_layer("probabilities").shares.assign(shares)
-            found.append(shares)
-        return found
+    def _take_over(self, trained: Trained) -> None:
+        self.model_, self._builder_args = trained.model, trained.arguments
+        self._baselines.linear = trained.linear
 
     def _validate(self, held: Corpus, rows: TokenRows) -> dict[str, Any]:
         """Calibrates on texts that the network has not seen, and scores it there.
@@ -754,19 +499,6 @@ class TextClassifier(SequenceEstimator):
         scores = self._score(held.texts, targets, calibrated)
         return {**scores, "ece_uncalibrated": uncalibrated["ece"]}
 
-    def _make_preprocessor(self) -> TextPreprocessor:
-        arguments = {name: getattr(self, name) for name in _PREPROCESSOR_ARGS}
-        if self.stateful and self.max_length == "auto":
-            arguments["max_length"] = None
-        if self._ngrams:
-            arguments["row_length"] = self.ngram_length
-        return TextPreprocessor(**arguments)
-
-    def _build_model(self, **arguments: Any) -> keras.Model:
-        numbers = range(1, arguments.get("ensemble", 1) + 1)
-        members = [build_member(number, arguments) for number in numbers]
-        return average(members, arguments["jit"])
-
     def _buckets(
         self, rows: TokenRows, batch_size: int | None = None, loss: str = "last"
     ) -> Buckets:
@@ -776,6 +508,14 @@ class TextClassifier(SequenceEstimator):
                 rows, lengths, self.batch_size, self.chunk_length, loss
             )
         return Buckets(rows, lengths, batch_size or self.batch_size)
+
+    def _build_model(self, **arguments: Any) -> keras.Model:
+        numbers = range(1, arguments.get("ensemble", 1) + 1)
+        members = [build_member(number, arguments) for number in numbers]
+        return average(members, arguments["jit"])
+
+    def _encode(self, values: list[Any]) -> np.ndarray:
+        return encode(values, self.classes_, self.multi_label)
 
     def pretrain(
         self,
@@ -816,34 +556,25 @@ class TextClassifier(SequenceEstimator):
                 that would see the tokens it is to predict. If `checkpoint` holds
                 another pretraining.
         """
-        self._check_arguments()
+        check_arguments(self)
         check_integer("epochs", epochs, 1)
         check_integer("patience", patience, 1)
         check_number("learning_rate", learning_rate, above=0)
-        arguments = self._language_arguments()
-        check_pretrainable(arguments)
+        check_pretrainable(shared_arguments(self))
         strings = check_unlabelled(texts, Columns(text_col, on_bad_rows=on_bad_rows))
         kept = None
         if checkpoint is not None:
             told = strings, epochs, patience, learning_rate
             kept = Checkpoint.open(Path(checkpoint) / "pretrain", self, told)
-        preprocessor = self._make_preprocessor()
+        preprocessor = make_preprocessor(self)
         tokens = preprocessor.tokenize(strings)
-        vectors = self._read_embeddings(preprocessor.learn(tokens))
-        arguments["embedding_dim"] = self._embedding_dim(vectors)
+        vectors = read_vectors(self, preprocessor.learn(tokens))
         self.pretrained_ = train_language_model(
             preprocessor.encode(tokens, whole=True),
             preprocessor.vocabulary_,
-            arguments,
+            language_arguments(self, vectors),
             vectors=vectors,
-            compiling={
-                "learning_rate": learning_rate,
-                "clipping": resolve_clipping(
-                    self.global_clipnorm, self.clipnorm, self.clipvalue
-                ),
-                "precision": resolve_precision(self.precision),
-                "jit": self.jit,
-            },
+            compiling=language_compiling(self, learning_rate),
             batch_size=self.batch_size,
             epochs=epochs,
             patience=patience,
@@ -859,16 +590,6 @@ class TextClassifier(SequenceEstimator):
         if hasattr(self, "pretrained_"):
             copy.pretrained_ = self.pretrained_
         return copy
-
-    def _language_arguments(self) -> dict[str, Any]:
-        """What networks that share weights have in common, beside `embedding_dim`."""
-        both_ways = self.bidirectional
-        if both_ways == "auto":
-            both_ways = not self.stateful
-        return {
-            **{name: getattr(self, name) for name in _SHARED_ARGS},
-            "bidirectional": bool(both_ways),
-        }
 
     def partial_fit(
         self,
@@ -905,7 +626,7 @@ class TextClassifier(SequenceEstimator):
             FloatingPointError: If the loss is lost; the weights are as before.
         """
         self._check_fitted()
-        self._check_arguments()
+        check_arguments(self)
         check_integer("epochs", epochs, 1)
         strings, values = check_input(
             texts,
@@ -918,25 +639,15 @@ class TextClassifier(SequenceEstimator):
         corpus = Corpus(strings, self._encode(values), weights)
         corpus, _ = weigh_by_class(self.class_weight, self.classes_, corpus, None)
         rows = self.preprocessor_.transform(strings)
-        buckets = self._buckets(rows, loss=self.chunk_loss)
-        before = self.model_.get_weights()
-        histories = []
-        try:
-            for number, member in enumerate(members_of(self.model_), start=1):
-                own = member_seed(self.seed, number)
-                seed = derive_seed(own, "partial", len(self.history_))
-                result = fit_model(
-                    member,
-                    training_batches(buckets, corpus.targets, corpus.weights, seed),
-                    epochs=epochs,
-                    seed=seed,
-                    verbose=verbose,
-                    title="partial fit",
-                )
-                histories.append(result.history)
-        except BaseException:
-            self.model_.set_weights(before)
-            raise
+        histories = train_on(
+            self.model_,
+            corpus,
+            self._buckets(rows, loss=self.chunk_loss),
+            seed=self.seed,
+            done=len(self.history_),
+            epochs=epochs,
+            verbose=verbose,
+        )
         self.history_ = join_histories(histories, self.history_)
         return self
 
@@ -1143,43 +854,10 @@ class TextClassifier(SequenceEstimator):
         return self.preprocessor_.vocabulary_
 
     def _saved_params(self) -> dict[str, Any]:
-        params = super()._saved_params()
-        if isinstance(self.class_weight, Mapping):  # JSON's keys are all text
-            params["class_weight"] = [
-                [label.item() if isinstance(label, np.generic) else label, weight]
-                for label, weight in self.class_weight.items()
-            ]
-        return params
+        return saving.plain_params(super()._saved_params())
 
     def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        preprocessor, arrays = self.preprocessor_.get_state()
-        state = {
-            "preprocessor": preprocessor,
-            "classes": self.classes_.tolist(),
-            "majority": self._baselines.majority,
-            "best_epoch": self.best_epoch_,
-            "temperature": self.temperature_,
-            "thresholds": None
-            if self.thresholds_ is None
-            else self.thresholds_.tolist(),
-            "validation": self.validation_,
-            "report": self.report_.to_dict(),
-            "history": self.history_.to_dict(orient="list"),
-        }
-        return state, arrays
+        return saving.get_state(self)
 
     def _set_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        if isinstance(self.class_weight, list):
-            self.class_weight = dict(self.class_weight)
-        preprocessor = self._make_preprocessor()
-        self.preprocessor_ = preprocessor.set_state(state["preprocessor"], arrays)
-        self.classes_ = np.array(state["classes"])
-        self.best_epoch_ = state["best_epoch"]
-        self.temperature_ = state["temperature"]
-        thresholds = state["thresholds"]
-        self.thresholds_ = None if thresholds is None else np.array(thresholds)
-        self.validation_ = state["validation"]
-        validated = self.validation_["baselines"].get("tfidf_logreg")
-        self._baselines = Baselines(state["majority"], validated=validated)
-        self.report_ = TextReport(**state["report"])
-        self.history_ = pd.DataFrame(state["history"])
+        saving.set_state(self, state, arrays)

@@ -1,25 +1,60 @@
-"""The steps of a training: weights, ids and a report of the texts; the network."""
+"""The steps of a training: weights, ids and a report of the texts; the networks."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
 
-from keras_seq.text.corpus import Corpus
-from keras_seq.text.labels import weigh_classes
-from keras_seq.text.naive_bayes import start_from_naive_bayes
+from keras_seq.text.arguments import network_arguments, read_vectors
+from keras_seq.text.baseline import fit_linear
+from keras_seq.text.batches import Buckets, training_batches, validation_batches
+from keras_seq.text.corpus import Corpus, split_stratified
+from keras_seq.text.ensemble import average, build_member
+from keras_seq.text.inputs import are_files, check_validation
+from keras_seq.text.labels import encode, weigh_classes
+from keras_seq.text.origin import Origin, start_network
 from keras_seq.text.preprocessing import TextPreprocessor, TokenRows
-from keras_seq.text.pretraining import Pretrained
 from keras_seq.text.report import TextReport, describe_texts
-from keras_seq.text.shares import HEADS, has_heads
+from keras_seq.text.sources import Columns
+from keras_seq.text.streaming import StreamedTexts
 from keras_seq.training.distribution import (
     check_divisible,
     distributed,
     on_one_device,
 )
+from keras_seq.training.ensemble import member_seed, members_of
 from keras_seq.training.fit import Batches, FitResult, fit_model
+from keras_seq.training.runtime import derive_seed
+
+if TYPE_CHECKING:
+    from keras_seq.text.classifier import TextClassifier
+
+
+def hold_out(
+    classifier: "TextClassifier", corpus: Corpus, given: Any, columns: Columns
+) -> tuple[Corpus, Corpus]:
+    """What to train and what to validate on.
+
+    Args:
+        classifier: Its arguments, and the classes.
+        corpus: All that was given to train on.
+        given: `validation_data` of `fit`; None: a stratified part is held back.
+        columns: How files are read.
+    """
+    if not isinstance(corpus.texts, StreamedTexts) and not are_files(given):
+        columns.refuse()
+    classes, multi_label = classifier.classes_, classifier.multi_label
+    if given is None:
+        share, seed = classifier.validation_split, classifier.seed
+        return split_stratified(corpus, classes, share, seed)
+    texts, values = check_validation(
+        given, columns=columns, classes=classes, multi_label=multi_label
+    )
+    targets = encode(values, classes, multi_label, "validation_data[1]")
+    return corpus, Corpus(texts, targets, np.ones(len(texts), np.float32))
 
 
 def weigh_by_class(
@@ -70,68 +105,87 @@ def prepare(
     return preprocessor.encode(tokens), preprocessor.encode(held_tokens), report
 
 
-@dataclass(frozen=True)
-class Origin:
-    """What a fit goes on from.
+class Trained(NamedTuple):
+    """What a training leaves.
 
     Attributes:
-        vocabulary: Tokens by id; None: it is learned.
-        weights: Of whole networks.
-        pretrained: What a language model learned.
+        model: One network, or an ensemble.
+        arguments: Of `build_member`, by which it was built.
+        linear: The baseline's pipeline, if there is one.
+        results: How training went, network by network.
     """
 
-    vocabulary: list[str] | None = None
-    weights: list[list[np.ndarray]] | None = None
-    pretrained: Pretrained | None = None
-
-    def fingerprint(self) -> list[Any]:
-        """What `hash_data` takes of it."""
-        return [self.vocabulary, self.weights, self.pretrained]
-
-    def of_member(self, number: int) -> Self:
-        """That of one network, counted from 1."""
-        if self.weights is None:
-            return self
-        return replace(self, weights=[self.weights[number - 1]])
+    model: keras.Model
+    arguments: dict[str, Any]
+    linear: Pipeline | None
+    results: list[FitResult]
 
 
-def start_network(
-    model: keras.Model,
-    rows: TokenRows,
+def train(
+    classifier: "TextClassifier",
     corpus: Corpus,
-    vectors: np.ndarray | None,
+    rows: TokenRows,
+    held: Corpus | None = None,
+    held_rows: TokenRows | None = None,
+    *,
     origin: Origin,
-) -> None:
-    """Gives a new network all that is known before it trains.
+    epochs: list[int],
+    title: str,
+    **options: Any,
+) -> Trained:
+    """Trains new networks, one after another, and the linear model beside them.
 
     Args:
-        model: Of `build_text_classifier`.
-        rows: Training texts as ids.
-        corpus: The same texts.
-        vectors: Of the vocabulary's tokens, `(max_tokens, embedding_dim)`, from a file.
-        origin: Of this network. Beside whole weights nothing else counts; what was
-            pretrained began with the vectors.
-
-    Raises:
-        ValueError: If the weights are those of another network.
+        classifier: Its arguments, its classes and its fitted preprocessor.
+        corpus: To train on.
+        rows: The same texts as ids.
+        held: To validate on; None: nothing is.
+        held_rows: The same as ids.
+        origin: What the networks go on from.
+        epochs: Upper limit of each network.
+        title: Of the training.
+        options: Callbacks, verbosity and checkpoint of `fit_model`.
     """
-    if origin.weights is not None:
-        (weights,) = origin.weights
-        shapes = [tuple(weight.shape) for weight in model.weights]
-        if [weight.shape for weight in weights] != shapes:
-            raise ValueError(
-                "`warm_start` needs the network that was fitted before: arguments of "
-                "the network have changed since"
-            )
-        model.set_weights(weights)
-        return
-    if has_heads(model):
-        bag, head = model.get_layer("ngrams"), model.get_layer(HEADS[1])
-        start_from_naive_bayes(bag, head, rows, corpus.targets, corpus.weights)
-    if origin.pretrained is not None:
-        origin.pretrained.start(model)
-    elif vectors is not None:
-        model.get_layer("embedding").set_weights([vectors])
+    # The baseline has the weights that the network has, or it would answer another
+    # question.
+    corpus, held = weigh_by_class(
+        classifier.class_weight, classifier.classes_, corpus, held
+    )
+    validation = None
+    if held is not None and held_rows is not None:
+        shown = classifier._buckets(held_rows)
+        validation = validation_batches(shown, held.targets, held.weights)
+    buckets = classifier._buckets(rows, loss=classifier.chunk_loss)
+    preprocessor = classifier.preprocessor_
+    vectors = read_vectors(classifier, preprocessor)
+    num_classes = len(classifier.classes_)
+    arguments = network_arguments(classifier, preprocessor, num_classes, vectors)
+
+    def train_member(number: int) -> tuple[keras.Model, FitResult]:
+        own, seed = origin.of_member(number), member_seed(classifier.seed, number)
+        which = f" member {number} of {len(epochs)}" if len(epochs) > 1 else ""
+        return train_network(
+            lambda: build_member(number, arguments),
+            lambda model: start_network(model, rows, corpus, vectors, own),
+            training_batches(buckets, corpus.targets, corpus.weights, seed),
+            validation=validation,
+            distribution=classifier.distribution,
+            batch_size=classifier.batch_size,
+            precision=arguments["precision"],
+            jit=classifier.jit,
+            patience=classifier.patience,
+            seed=seed,
+            epochs=epochs[number - 1],
+            title=f"{title}{which}",
+            **options,
+        )
+
+    trained = [train_member(number) for number in range(1, len(epochs) + 1)]
+    model = average([model for model, _ in trained], classifier.jit)
+    linear = None
+    if classifier.baseline:
+        linear = fit_linear(corpus, preprocessor, classifier.seed)
+    return Trained(model, arguments, linear, [result for _, result in trained])
 
 
 def train_network(
@@ -167,3 +221,41 @@ def train_network(
         # Unlike the loss, it is exact over batches that are not equally full.
         result = fit_model(model, training, monitor="val_log_loss", **options)
     return on_one_device(model, build, count), result
+
+
+def train_on(
+    model: keras.Model,
+    corpus: Corpus,
+    buckets: Buckets,
+    *,
+    seed: int,
+    done: int,
+    **options: Any,
+) -> list[pd.DataFrame]:
+    """Trains fitted networks on, on new texts; if one fails, none has changed.
+
+    Args:
+        model: One network, or an ensemble.
+        corpus: The texts, with their weights in the loss.
+        buckets: The same texts as ids.
+        seed: Of the classifier.
+        done: Epochs there were before, of all networks.
+        options: Of `fit_model`.
+
+    Returns:
+        The history of each network.
+    """
+    before = model.get_weights()
+    histories = []
+    try:
+        for number, member in enumerate(members_of(model), start=1):
+            own = derive_seed(member_seed(seed, number), "partial", done)
+            batches = training_batches(buckets, corpus.targets, corpus.weights, own)
+            result = fit_model(
+                member, batches, seed=own, title="partial fit", **options
+            )
+            histories.append(result.history)
+    except BaseException:
+        model.set_weights(before)
+        raise
+    return histories

@@ -152,6 +152,15 @@ def encode_label_lists(
     return targets
 
 
+def encode(
+    values: Sequence[Any], classes: np.ndarray, multi_label: bool, name: str = "labels"
+) -> np.ndarray:
+    """Targets of either kind: of `encode_label_lists`, or of `encode_labels`."""
+    if multi_label:
+        return encode_label_lists(values, classes, name)
+    return encode_labels(values, classes, name)
+
+
 def check_class_weight(
     class_weight: str | Mapping[Any, float] | None, classes: np.ndarray
 ) -> None:

@@ -1,10 +1,14 @@
-"""choose_shares: how much each head of a text network has to say."""
+"""How much each head of a text network has to say."""
+
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 from sklearn.metrics import log_loss
 
 from keras_seq.text.batches import Buckets, predict_rows
+from keras_seq.text.corpus import Corpus
+from keras_seq.training.ensemble import members_of
 
 HEADS = ("recurrent_head", "ngram_head")
 # Neither falls silent: a few texts held back say little, and what is asked for is a
@@ -15,6 +19,32 @@ _TRIED = np.linspace(0.25, 0.75, 11)
 def has_heads(model: keras.Model) -> bool:
     """Whether the model averages several heads."""
     return any(layer.name == HEADS[1] for layer in model.layers)
+
+
+def weigh_heads(model: keras.Model, buckets: Buckets, held: Corpus) -> list[np.ndarray]:
+    """Lets the head have more to say that does better on validation.
+
+    Args:
+        model: One network, or an ensemble.
+        buckets: Texts held back, as ids.
+        held: The same texts.
+
+    Returns:
+        What was chosen and set, for each network that has several heads.
+    """
+    members = [member for member in members_of(model) if has_heads(member)]
+    shares = [
+        choose_shares(member, buckets, held.targets, held.weights) for member in members
+    ]
+    set_shares(model, shares)
+    return shares
+
+
+def set_shares(model: keras.Model, shares: Sequence[np.ndarray]) -> None:
+    """Gives heads the say that `weigh_heads` chose, to another network as well."""
+    members = [member for member in members_of(model) if has_heads(member)]
+    for member, chosen in zip(members, shares, strict=True):
+        member.get_layer("probabilities").shares.assign(chosen)
 
 
 def choose_shares(

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from keras_seq import Forecaster, load, numpy_runtime
-from keras_seq.forecasting.ensemble import choose_scalings
+from keras_seq.forecasting.arguments import choose_scalings
 from keras_seq.forecasting.plain_panel import PlainPanel
 from keras_seq.training.checkpoint import TrainingState
 from keras_seq.training.ensemble import member_seed, members_of

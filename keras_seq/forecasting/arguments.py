@@ -1,0 +1,228 @@
+"""What a forecaster's arguments come to, once a panel is known.
+
+What is left to `"auto"` is settled here. A forecaster is only read, never changed.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_seq.errors import check_choice, check_integer
+from keras_seq.forecasting.features import default_season_length
+from keras_seq.forecasting.panel import Panel
+from keras_seq.forecasting.windows import choose_lookback
+from keras_seq.layers.recurrent import CELLS
+from keras_seq.layers.segments import choose_segment
+from keras_seq.training.ensemble import member_seed
+from keras_seq.training.runtime import resolve_precision
+
+if TYPE_CHECKING:
+    from keras_seq.forecasting.forecaster import Forecaster
+
+# Those that the builder takes under the same name.
+_BUILDER_ARGS = (
+    "horizon",
+    "cell",
+    "units",
+    "num_layers",
+    "quantiles",
+    "point",
+    "dropout",
+    "recurrent_dropout",
+    "normalization",
+    "residual",
+    "activation",
+    "forget_bias",
+    "num_heads",
+    "conv_filters",
+    "conv_width",
+    "auxiliary",
+    "auxiliary_weight",
+    "learning_rate",
+    "global_clipnorm",
+    "clipnorm",
+    "clipvalue",
+    "jit",
+    "seed",
+)
+# What a network that reads series as streams has no part for: left as it is here.
+_WINDOWED_ARGS: dict[str, Any] = {
+    "recurrent_dropout": 0.0,
+    "num_heads": "auto",
+    "conv_filters": None,
+    "conv_width": 3,
+    "auxiliary": None,
+    "auxiliary_weight": 0.1,
+    "decoder": "auto",
+    "segment_length": "auto",
+    "ensemble": 1,
+    "distribution": None,
+}
+
+
+def check_panel(forecaster: "Forecaster", panel: Panel) -> None:
+    """Raises unless there is anything to learn from."""
+    longest = int(panel.lengths.max())
+    if longest < 2 or not np.isfinite(panel.values).any():
+        raise ValueError(
+            "`fit` needs a series with at least two steps in "
+            f"{forecaster.target_col!r}. "
+            f"Received: {len(panel.ids)} series, the longest of {longest} steps, "
+            f"{int(np.isfinite(panel.values).sum())} values in all"
+        )
+
+
+def check_stateful(forecaster: "Forecaster") -> None:
+    """Raises unless the arguments go together with `stateful`."""
+    check_choice("stateful", forecaster.stateful, (True, False))
+    if forecaster.chunk_length != "auto":
+        check_integer("chunk_length", forecaster.chunk_length, 1)
+    if not forecaster.stateful:
+        return
+    check_choice("cell", forecaster.cell, CELLS)  # a transformer has no state
+    for name, usual in _WINDOWED_ARGS.items():
+        given = getattr(forecaster, name)
+        if given != usual:
+            raise ValueError(
+                f"`{name}` does not go with stateful=True: leave it at {usual!r}. "
+                f"Received: {name}={given!r}"
+            )
+
+
+def resolve_season(forecaster: "Forecaster", panel: Panel) -> int:
+    """Steps in a season."""
+    if forecaster.season_length is None:
+        return default_season_length(panel.grid.freq)
+    return check_integer("season_length", forecaster.season_length, 1)
+
+
+def resolve_lookbacks(
+    forecaster: "Forecaster", panel: Panel, season_length: int
+) -> list[int]:
+    """That of each network, the longest first."""
+    ensemble, lookback = forecaster.ensemble, forecaster.lookback
+    if isinstance(ensemble, list | tuple):
+        if lookback != "auto" or not ensemble:
+            raise ValueError(
+                "`ensemble` as a list must hold lookbacks, and `lookback` be 'auto'. "
+                f"Received: ensemble={ensemble}, lookback={lookback!r}"
+            )
+        name, lookbacks = "ensemble", list(ensemble)
+    else:
+        count = check_integer("ensemble", ensemble, 1)
+        if lookback == "auto":
+            about = season_length, forecaster.horizon, panel.grid.freq
+            return [choose_lookback(panel.lengths, *about)] * count
+        name, lookbacks = "lookback", [lookback] * count
+    longest = int(panel.lengths.max())
+    for steps in lookbacks:
+        if check_integer(name, steps, 1) >= longest:
+            raise ValueError(
+                f"`{name}` must leave a step to forecast: the longest series has "
+                f"{longest} steps, so {longest - 1} is the longest usable. "
+                f"Received: {name}={steps}"
+            )
+    return sorted(map(int, lookbacks), reverse=True)
+
+
+def choose_scalings(scaling: str, count: int, panel: Panel) -> list[str]:
+    """The scaling of each of `count` networks.
+
+    Standard scores and logarithms err differently, so the median of both is better
+    than either; where a value is not positive, or so little changes that a logarithm
+    is nearly a straight line, all are standard.
+
+    Args:
+        scaling: As in `Forecaster`.
+        count: Number of networks.
+        panel: What they are trained on.
+    """
+    if scaling != "auto":
+        return [scaling] * count
+    first = panel.offsets[:-1]
+    least = np.fmin.reduceat(panel.values, first)  # NaN where nothing is known
+    most = np.fmax.reduceat(panel.values, first)
+    known = np.isfinite(least)
+    positive = bool((least[known] > 0).all())
+    if positive and np.median(most[known] / least[known]) >= 2:
+        return [("standard", "log")[number % 2] for number in range(count)]
+    return ["standard"] * count
+
+
+def network_arguments(
+    forecaster: "Forecaster",
+    lookbacks: list[int],
+    scalings: list[str],
+    num_calendar: int,
+) -> dict[str, Any]:
+    """What networks are built with, nothing left to `"auto"` that may change.
+
+    Args:
+        forecaster: Its arguments, and what `fit` has settled of scaling, season and
+            covariates.
+        lookbacks: Of each network.
+        scalings: Of each network.
+        num_calendar: Features of the calendar.
+
+    Returns:
+        Arguments of `ensemble.build_member`; of several networks `members`, a list of
+        such, and `jit`.
+    """
+    encoder = forecaster._encoder
+    widths = encoder.widths() if encoder else {"num_future": 0}
+    shared = {
+        **widths,
+        **{name: getattr(forecaster, name) for name in _BUILDER_ARGS},
+        "precision": resolve_precision(forecaster.precision),
+        "scaling": scalings[0],
+        "num_future": num_calendar + widths["num_future"],
+    }
+    if forecaster.stateful:
+        return _stream_arguments(forecaster, shared, num_calendar)
+    members = [{**shared, **_window_arguments(forecaster, n)} for n in lookbacks]
+    if len(members) == 1:
+        return members[0]
+    for number, own in enumerate(members, start=1):
+        own |= {
+            "member": number,
+            "scaling": scalings[number - 1],
+            "seed": member_seed(forecaster.seed, number),
+        }
+    return {"members": members, "jit": forecaster.jit}
+
+
+def _window_arguments(forecaster: "Forecaster", lookback: int) -> dict[str, Any]:
+    """What arguments of `build_forecaster` follow from a lookback."""
+    season = _reachable_season(forecaster, lookback)
+    segment = choose_segment(
+        forecaster.decoder,
+        forecaster.segment_length,
+        lookback=lookback,
+        season_length=season,
+    )
+    return {
+        "lookback": lookback,
+        "season_length": season,
+        # Settled here, since what "auto" means may change after saving.
+        "decoder": "direct" if segment is None else "segment",
+        "segment_length": segment or "auto",
+    }
+
+
+def _stream_arguments(
+    forecaster: "Forecaster", shared: dict[str, Any], num_calendar: int
+) -> dict[str, Any]:
+    """Arguments of `build_stream_forecaster`."""
+    return {
+        "stateful": True,
+        "context": forecaster.lookback_,
+        "season_length": _reachable_season(forecaster, forecaster.lookback_),
+        "num_calendar": num_calendar,
+        **{k: v for k, v in shared.items() if k not in _WINDOWED_ARGS},
+    }
+
+
+def _reachable_season(forecaster: "Forecaster", lookback: int) -> int:
+    """A season that the lookback holds, or none."""
+    season = forecaster.season_length_
+    return season if season <= lookback else 1
