@@ -1,12 +1,13 @@
 """A cue thousands of steps back: a stateful forecaster beside one that sees a window.
 
-Each series begins with a cue, +1 or -1, then is 0 but for noise, except at steps where it
-repeats the cue; a covariate known ahead marks these and the first. In training most waits
-between them are short, 5 to 60 steps, the others of any length up to `--longest`: gradients
-reach back through a chunk alone, and what is learned there has to hold for the others.
-Scored are new series with a single wait, the longest: the share whose cue is forecast with
-the right sign (half of them by chance), and the mean absolute error (1 where nothing is
-known). Both networks start with gates that keep up to `--memory-steps`.
+Each series begins with a cue, +1 or -1, then is 0 but for noise, except at steps where
+it repeats the cue; a covariate known ahead marks these and the first. In training most
+waits between them are short, 5 to 60 steps, the others of any length up to `--longest`:
+gradients reach back through a chunk alone, and what is learned there has to hold for
+the others. Scored are new series with a single wait, the longest: the share whose cue
+is forecast with the right sign (half of them by chance), and the mean absolute error (1
+where nothing is known). Both networks start with gates that keep up to `--memory-
+steps`.
 """
 
 import argparse

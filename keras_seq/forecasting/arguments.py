@@ -33,6 +33,7 @@ _BUILDER_ARGS = (
     "residual",
     "activation",
     "forget_bias",
+    "memory_steps",
     "num_heads",
     "conv_filters",
     "conv_width",

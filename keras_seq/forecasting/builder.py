@@ -54,6 +54,7 @@ def build_forecaster(
     residual: bool = False,
     activation: str = "tanh",
     forget_bias: float = 1.0,
+    memory_steps: int | None = None,
     num_heads: int | str = "auto",
     conv_filters: int | None = None,
     conv_width: int = 3,
@@ -104,6 +105,9 @@ def build_forecaster(
         residual: Whether each recurrent layer after the first adds its inputs.
         activation: Of the cell; anything but `"tanh"` costs the fast paths.
         forget_bias: Initial bias of the LSTM's forget gate.
+        memory_steps: In its place, of LSTM and GRU: the longest time, in steps, that
+            units keep their state at first (`keras_seq.layers.ChronoBias`); for cues
+            far back. None: none is set.
         num_heads: Of a transformer; must divide `units`. `"auto"`: 4, 2 or 1.
         conv_filters: Filters of a causal convolution before the encoder; None: none.
         conv_width: Steps the convolution sees.
@@ -214,6 +218,7 @@ def build_forecaster(
             recurrent_dropout=recurrent_dropout,
             activation=activation,
             forget_bias=forget_bias,
+            memory_steps=memory_steps,
             num_heads=num_heads,
             batch_size=batch_size,
         )

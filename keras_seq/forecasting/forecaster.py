@@ -85,6 +85,9 @@ class Forecaster(SequenceEstimator):
         residual: Whether each recurrent layer after the first adds its inputs.
         activation: Of the cell; anything but `"tanh"` costs the fast paths.
         forget_bias: Initial bias of the LSTM's forget gate.
+        memory_steps: In its place, of LSTM and GRU: the longest time, in steps, that
+            units keep their state at first (`keras_seq.layers.ChronoBias`); for cues
+            far back. None: none is set.
         num_heads: Of a transformer; must divide `units`. `"auto"`: 4, 2 or 1.
         conv_filters: Filters of a causal convolution before the encoder; None: none.
         conv_width: Steps the convolution sees.
@@ -177,6 +180,7 @@ class Forecaster(SequenceEstimator):
         residual: bool = False,
         activation: str = "tanh",
         forget_bias: float = 1.0,
+        memory_steps: int | None = None,
         num_heads: int | str = "auto",
         conv_filters: int | None = None,
         conv_width: int = 3,
@@ -223,6 +227,7 @@ class Forecaster(SequenceEstimator):
         self.residual = residual
         self.activation = activation
         self.forget_bias = forget_bias
+        self.memory_steps = memory_steps
         self.num_heads = num_heads
         self.conv_filters = conv_filters
         self.conv_width = conv_width

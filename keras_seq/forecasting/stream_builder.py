@@ -51,6 +51,7 @@ def build_stream_forecaster(
     residual: bool = False,
     activation: str = "tanh",
     forget_bias: float = 1.0,
+    memory_steps: int | None = None,
     chunk_length: int | None = None,
     batch_size: int | None = None,
     learning_rate: float = 1e-3,
@@ -95,6 +96,9 @@ def build_stream_forecaster(
         residual: Whether each recurrent layer after the first adds its inputs.
         activation: Of the cell; anything but `"tanh"` costs the fast paths.
         forget_bias: Initial bias of the LSTM's forget gate.
+        memory_steps: In its place, of LSTM and GRU: the longest time, in steps, that
+            units keep their state at first (`keras_seq.layers.ChronoBias`); for cues
+            far back. None: none is set.
         chunk_length: Steps of a chunk in training; needed with `batch_size`.
         batch_size: Lanes whose states are kept; None: states are inputs and outputs.
         learning_rate: Of Adam.
@@ -161,6 +165,7 @@ def build_stream_forecaster(
             dropout=dropout,
             activation=activation,
             forget_bias=forget_bias,
+            memory_steps=memory_steps,
             return_state=True,
             name="encoder",
         )

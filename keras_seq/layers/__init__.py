@@ -5,10 +5,11 @@ from keras_seq.layers.convolution import ConvolutionFront
 from keras_seq.layers.normalization import SequenceNormalization
 from keras_seq.layers.pooling import SequencePooling
 from keras_seq.layers.quantiles import QuantileHead
-from keras_seq.layers.recurrent import RecurrentEncoder
+from keras_seq.layers.recurrent import ChronoBias, RecurrentEncoder
 from keras_seq.layers.scaling import WindowScaler, WindowUnscaler
 
 __all__ = [
+    "ChronoBias",
     "ConvolutionFront",
     "QuantileHead",
     "RecurrentEncoder",

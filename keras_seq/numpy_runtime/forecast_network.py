@@ -62,8 +62,14 @@ _SUPPORTED = {
 # What training alone knows of.
 IRRELEVANT = frozenset(
     {
-        *("dropout", "recurrent_dropout", "forget_bias", "num_heads", "auxiliary"),
-        *("auxiliary_weight", "batch_size", "learning_rate", "decay_steps"),
+        *("dropout", "recurrent_dropout", "forget_bias", "memory_steps", "num_heads"),
+        *(
+            "auxiliary",
+            "auxiliary_weight",
+            "batch_size",
+            "learning_rate",
+            "decay_steps",
+        ),
         *("global_clipnorm", "clipnorm", "clipvalue", "jit", "seed"),
     }
 )

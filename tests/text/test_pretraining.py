@@ -27,6 +27,7 @@ ARGUMENTS = {
     "normalization": None,
     "activation": "tanh",
     "forget_bias": 1.0,
+    "memory_steps": None,
     "num_heads": "auto",
     "conv_filters": None,
     "conv_width": 3,
