@@ -62,7 +62,7 @@ def find(
             findings.append(finding)
         elif heard:
             horizon = int(horizons[name])
-            norms = np.hypot(own["norm"], own["norm_c"].fillna(0.0)).to_numpy()
+            norms = np.hypot(*own[["norm", "norm_c"]].fillna(0.0).to_numpy(float).T)
             if finding := _vanishing(name, layer, reach, horizon, gate, unit):
                 findings.append(finding)
             elif finding := _held(name, layer, reach, norms, horizon, unit):
