@@ -225,6 +225,17 @@ def test_gradient_flow_shows_layers_and_where_one_percent_is_left() -> None:
     assert marks == [6, 19]  # 0.5**6 = 1.6 %, 0.5**7 = 0.8 %
 
 
+def test_a_map_of_one_row_or_one_column_has_an_area() -> None:
+    flow = _flow()
+    for part in (flow[flow["layer"] == "a"], flow[flow["lag"] == 0]):
+        (ax,) = plot_gradient_flow(part)
+        rows, columns = part["layer"].nunique(), part["lag"].nunique()
+        corners = ax.collections[0].get_coordinates()
+        assert corners.shape == (rows + 1, columns + 1, 2)
+        np.testing.assert_allclose(corners[0, :, 0], np.arange(columns + 1) - 0.5)
+        np.testing.assert_allclose(corners[:, 0, 1], np.arange(rows + 1) - 0.5)
+
+
 def test_gradient_flow_over_epochs_has_axes_for_each_layer() -> None:
     flow = pd.concat([_flow().assign(epoch=epoch) for epoch in (0, 1, 2)])
     given = Figure().subplots(1, 2)
@@ -431,6 +442,17 @@ def test_forecast_contributions_are_a_map_of_inputs_and_times() -> None:
     assert pd.Timestamp(line.get_xdata()[0]) == stamp
     with pytest.raises(ValueError, match="among those explained.*step=3"):
         plot_forecast_contributions(_explained_forecast(), step=3)
+
+
+def test_a_legend_stays_within_a_figure_that_makes_no_room_for_it() -> None:
+    history = pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 2.0]})
+    for layout, inside in ((None, True), ("constrained", False)):
+        ax = Figure(layout=layout).subplots()
+        legend = plot_history(history, ax=ax).get_legend()
+        ax.figure.draw_without_rendering()
+        own, whole = legend.get_window_extent(), ax.figure.bbox
+        assert whole.x0 <= own.x0 and own.x1 <= whole.x1
+        assert (own.x1 <= ax.get_window_extent().x1) == inside
 
 
 def test_lines_show_on_dark_axes() -> None:

@@ -25,7 +25,8 @@ class Finding(NamedTuple):
     """One thing that is wrong.
 
     Attributes:
-        kind: `"exploding"`, `"vanishing"` or `"saturated"`.
+        kind: `"exploding"`, `"vanishing"`, `"held"` (remembered, but out of the
+            gradient's reach) or `"saturated"`.
         layer: Such as `"encoder/forward_0"`.
         reason: What was measured.
         remedy: What to do.
@@ -61,7 +62,10 @@ def find(
             findings.append(finding)
         elif heard:
             horizon = int(horizons[name])
+            norms = np.hypot(*own[["norm", "norm_c"]].fillna(0.0).to_numpy(float).T)
             if finding := _vanishing(name, layer, reach, horizon, gate, unit):
+                findings.append(finding)
+            elif finding := _held(name, layer, reach, norms, horizon, unit):
                 findings.append(finding)
         findings += _saturated(name, probe.model, gate)
     return findings
@@ -97,6 +101,36 @@ def _exploding(name: str, reach: np.ndarray) -> Finding | None:
     )
 
 
+def _held(
+    name: str,
+    layer: Any,
+    reach: np.ndarray,
+    norms: np.ndarray,
+    horizon: int,
+    unit: str,
+) -> Finding | None:
+    """A memory that reaches far by states which no gradient passes.
+
+    A unit that is held at its limit keeps what it has and learns no more (Bengio et
+    al. 1994): so do networks that solve a task, and networks that are stuck.
+    """
+    small = SHRUNK * norms.max(initial=0.0)
+    last = int(np.flatnonzero(norms >= small)[-1]) if small > 0 else 0
+    vanished = len(reach) >= 3 and reach[-1] < SHRUNK * reach[1]
+    if not vanished or 2 * last >= horizon:
+        return None
+    change, remedy = _open_gates(layer, len(reach))
+    return Finding(
+        "held",
+        name,
+        f"states up to {horizon} {unit} back change the outputs, but from lag "
+        f"{last + 1} on less than 1 % of the gradient arrives: what is held so long is "
+        "learned no further",
+        f"If the network is right by now, leave it; if not, {remedy}",
+        change,
+    )
+
+
 def _vanishing(
     name: str, layer: Any, reach: np.ndarray, horizon: int, gate: Gates, unit: str
 ) -> Finding | None:
@@ -111,17 +145,11 @@ def _vanishing(
         f"and states older than {horizon} of {lookback} {unit} change the outputs "
         "by less than 1 %"
     )
-    # At sigmoid(log(T)) = T / (T + 1) a share 1 / e of a state outlives T steps (the
-    # upper end of chrono initialisation, Tallec & Ollivier 2018).
-    bias = round(math.log(lookback), 1)
-    change: dict[str, Any] = {"forget_bias": bias}
+    change, remedy = _open_gates(layer, lookback)
     if isinstance(layer, keras.layers.LSTM):
         keeps = gate["forget"]["mean"]
         cause = f"the forget gates keep {keeps:.3f} of the cell in each step"
-        remedy = f"forget_bias={bias} lets them keep {lookback / (lookback + 1):.3f}"
     else:
-        change = {"cell": "lstm", **change}
-        remedy = f"cell='lstm' with forget_bias={bias} can keep a state that long"
         cause = f"tanh passes on less the farther h is from 0, {_size(gate)}"
         if isinstance(layer, keras.layers.GRU):
             keeps = gate["update"]["mean"]
@@ -132,6 +160,19 @@ def _vanishing(
         f"{max(horizon, 1)} {unit} (`lookback`, `max_length`) cost less"
     )
     return Finding("vanishing", name, f"{measured}: {cause}", remedy, change)
+
+
+def _open_gates(layer: Any, lookback: int) -> tuple[dict[str, Any], str]:
+    """Arguments with which a state lasts so many steps, and what they do."""
+    # At sigmoid(log(T)) = T / (T + 1) a share 1 / e of a state outlives T steps (the
+    # upper end of chrono initialisation, Tallec & Ollivier 2018).
+    bias = round(math.log(lookback), 1)
+    if isinstance(layer, keras.layers.LSTM):
+        share = lookback / (lookback + 1)
+        remedy = f"forget_bias={bias} lets the forget gates keep {share:.3f}"
+        return {"forget_bias": bias}, remedy
+    remedy = f"cell='lstm' with forget_bias={bias} can keep a state that long"
+    return {"cell": "lstm", "forget_bias": bias}, remedy
 
 
 def _size(gate: Gates) -> str:

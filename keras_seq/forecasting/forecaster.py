@@ -732,12 +732,14 @@ class Forecaster(SequenceEstimator):
         self._check_fitted()
         panel = self._tail if df is None else self._panel(df, fitted=True)
         history = panel.tail(4 * self.horizon + self.lookback_).observed()
+        forecasts = forecast_panel(self, self._look_ahead(panel, future))
+        columns = self._columns
         return plotting.plot_forecasts(
-            history,
-            forecast_panel(self, self._look_ahead(panel, future)),
-            id_col="unique_id",
-            time_col="ds",
-            target_col="y",
+            columns.rename(history),
+            columns.rename(forecasts),
+            id_col=columns.id,
+            time_col=columns.time,
+            target_col=columns.target,
             ids=ids,
             axes=axes,
         )

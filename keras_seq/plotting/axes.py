@@ -72,9 +72,44 @@ def _brightness(color: Any) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def legend_beside(ax: "Axes") -> None:
-    """A legend to the right, where it hides nothing."""
-    ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+def legend_beside(ax: "Axes", *entries: Any) -> None:
+    """A legend to the right, where it hides nothing, if the figure makes room there."""
+    if ax.figure.get_layout_engine() is None:
+        ax.legend(*entries, loc="best")
+    else:
+        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
+        ax.legend(*entries, **place, frameon=False)
+
+
+def draw_cells(ax: "Axes", columns: Any, values: np.ndarray, **options: Any) -> Any:
+    """A map of `values`, its columns around places or stamps, rows from top to bottom.
+
+    Args:
+        ax: Axes to draw on.
+        columns: `(num_columns,)`, ascending.
+        values: `(num_rows, num_columns)`.
+        options: Of `pcolormesh`.
+
+    Returns:
+        What a colour bar needs.
+    """
+    # With shading="nearest" Matplotlib 3.11 draws a single row or column without width.
+    edges = _edges(columns), np.arange(len(values) + 1) - 0.5
+    image = ax.pcolormesh(*edges, values, shading="flat", **options)
+    ax.invert_yaxis()
+    return image
+
+
+def _edges(centers: Any) -> np.ndarray:
+    """Where cells begin and end whose centres these are, one more than they are."""
+    centers = np.asarray(centers)
+    if len(centers) == 1:
+        numbers = np.issubdtype(centers.dtype, np.number)
+        half = np.array([0.5 if numbers else np.timedelta64(12, "h")])
+    else:
+        half = np.diff(centers) / 2
+    first, last = centers[:1] - half[:1], centers[-1:] + half[-1:]
+    return np.concatenate([first, centers[:-1] + half[: len(centers) - 1], last])
 
 
 def diverging(ax: "Axes") -> Any:
@@ -150,8 +185,7 @@ def add_legend(axes: np.ndarray, unit: str | None) -> None:
             frameon=False,
         )
     else:
-        place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False}
-        axes[-1].legend(handles, labels, **place)
+        legend_beside(axes[-1], handles, labels)
 
 
 def tidy(ax: "Axes") -> None:

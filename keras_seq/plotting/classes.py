@@ -115,7 +115,7 @@ def plot_label_counts(
     ours = colors_of(ax)
     bars = {
         "found": (ours.main, 1.0),
-        "missed": (ours.main, 0.3),
+        "missed": (ours.main, 0.45),
         "wrong": (ours.accent, 1.0),
     }
     for kind, (color, alpha) in bars.items():

@@ -9,6 +9,7 @@ from keras_seq.errors import check_integer
 from keras_seq.plotting.axes import (
     colors_of,
     diverging,
+    draw_cells,
     font_families,
     new_axes,
     plain,
@@ -129,16 +130,9 @@ def plot_forecast_contributions(
 
 def _draw_map(ax: "Axes", stamps: Any, values: np.ndarray, unit: str) -> None:
     highest = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
-    image = ax.pcolormesh(
-        stamps,
-        np.arange(len(values)),
-        np.ma.masked_invalid(values),
-        cmap=diverging(ax),
-        vmin=-highest,
-        vmax=highest,
-        shading="nearest",
-    )
-    ax.invert_yaxis()
+    limits = {"vmin": -highest, "vmax": highest}
+    shown = np.ma.masked_invalid(values)
+    image = draw_cells(ax, stamps, shown, cmap=diverging(ax), **limits)
     ax.figure.colorbar(image, ax=ax, label=f"contribution, {unit}")
     ax.spines[["top", "right"]].set_visible(False)
     if pd.api.types.is_datetime64_any_dtype(np.asarray(stamps).dtype):

@@ -8,6 +8,7 @@ import pandas as pd
 from keras_seq.plotting.axes import (
     check_columns,
     colors_of,
+    draw_cells,
     legend_beside,
     new_axes,
     take_axes,
@@ -191,9 +192,7 @@ def _draw_heat(ax: "Axes", table: pd.DataFrame, limits: dict[str, float]) -> Any
     norm = LogNorm(low, high if high > low else low * 1.001)
     # Cividis (Nunez et al. 2018) looks the same to colour-blind readers.
     shown = table.clip(lower=low)  # zero has no logarithm
-    image = ax.pcolormesh(
-        lags, places, shown, norm=norm, cmap="cividis", shading="nearest"
-    )
+    image = draw_cells(ax, lags, shown.to_numpy(), norm=norm, cmap="cividis")
     enough = (table.T >= 0.01 * table.max(axis=1)).T.to_numpy()
     last = [lags[np.flatnonzero(row)[-1]] for row in enough]
     for place, lag in zip(places, last, strict=True):
@@ -203,5 +202,4 @@ def _draw_heat(ax: "Axes", table: pd.DataFrame, limits: dict[str, float]) -> Any
     step = max(1, len(places) // 10)
     ax.set_yticks(places[::step], [str(name) for name in table.index[::step]])
     ax.locator_params(axis="x", integer=True)
-    ax.invert_yaxis()
     return image

@@ -252,7 +252,8 @@ def _count_classes(targets: np.ndarray, classes: np.ndarray) -> dict[str, int]:
 
 
 def _imbalance_advice(fact: str, params: Mapping[str, Any]) -> list[str]:
-    if "class_weight" not in params:
+    # `class_weight` is refused for several labels a text.
+    if params.get("multi_label") or "class_weight" not in params:
         return [f"{fact} Weigh the rarer ones more, with `sample_weight`."]
     if params["class_weight"] is None:
         return [f'{fact} Weigh the rarer ones more, with class_weight="balanced".']

@@ -353,6 +353,20 @@ def test_vanishing_is_found_with_its_reason():
     assert found["vanishing"].change == {"cell": "lstm", "forget_bias": 4.1}
 
 
+def test_a_memory_out_of_the_gradients_reach_is_found():
+    model = build(20, cell="rnn", units=2)
+    kernel, recurrent, bias = model.get_layer("encoder").forward[0].cell.weights
+    kernel.assign([[0.0, 0.0], [3.0, 3.0]])  # reads the cue alone
+    recurrent.assign(2 * np.eye(2))  # at tanh(2 h) = h each step passes on 0.17
+    found, text = _kinds(model, 20)
+    assert "memory horizon 20," in text
+    held = found["held"]
+    assert "states up to 20 steps back change the outputs" in held.reason
+    assert "from lag 3 on less than 1 %" in held.reason
+    assert held.change == {"cell": "lstm", "forget_bias": 3.3}  # log(26)
+    assert "vanishing" not in found
+
+
 def test_saturation_is_found():
     found, _ = _kinds(_scaled(10, 60.0, cell="rnn"), 10)
     assert "of the values of h are beyond 0.95" in found["saturated"].reason

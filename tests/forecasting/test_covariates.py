@@ -369,7 +369,8 @@ def test_predict_with_what_is_known_ahead(fitted, frame, tmp_path):
     assert scores["mae"] == pytest.approx(error.mean(), rel=1e-5)
     one_day = future[future["day"] == "2024-02-17"]  # the rest is not scored
     assert fitted.evaluate(past, one_day)["n"] == 4
-    assert len(fitted.plot(past, future, ids=["shop 1"])) == 1
+    (ax,) = fitted.plot(past, future, ids=["shop 1"])
+    assert ax.figure.get_supylabel() == "sales"
 
 
 def test_rolling_forward_knows_what_is_known_ahead_and_no_more(fitted, frame):

@@ -167,4 +167,7 @@ def test_imbalance():
         f'{fact}{advice}class_weight="balanced".'
     ]
     assert complaints(report, class_weight="balanced") == []
+    assert complaints(report, class_weight=None, multi_label=True) == [
+        f"{fact}{advice}`sample_weight`."
+    ]
     assert complaints(describe(texts, ["b a b"] * 2, [1] * 133 + [0] * 7, [0, 1])) == []
