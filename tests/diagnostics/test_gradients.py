@@ -22,7 +22,8 @@ STRUCTURES = [
         cell,
         structure,
         id=f"{cell}-{name}",
-        marks=[pytest.mark.numeric] * (structure is FLAT or cell == "lstm"),
+        marks=[pytest.mark.numeric] * (structure is FLAT or cell == "lstm")
+        + [pytest.mark.exhaustive] * (structure is DEEP and cell != "lstm"),
     )
     for cell in CELLS
     for name, structure in (("flat", FLAT), ("deep", DEEP))

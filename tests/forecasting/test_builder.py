@@ -7,6 +7,7 @@ import pytest
 from keras_seq import build_forecaster
 from keras_seq.layers.scaling import WindowScaler
 from keras_seq.layers.state import ResetStates, reset_states
+from tests.grids import often
 
 pytestmark = pytest.mark.numeric
 
@@ -154,7 +155,7 @@ STRUCTURES = {
 }
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("name", often(STRUCTURES, "deep", "next_step", "segments"))
 def test_every_structure_learns(name):
     """The target repeats the window's mean sign; the naive forecast does not know."""
     model = make_model(**STRUCTURES[name], scaling="none", learning_rate=3e-2)

@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 
 import keras_seq
 from keras_seq import ArtifactError, Forecaster
+from tests.grids import often
 
 SMALL = {
     "horizon": 4,
@@ -219,7 +220,7 @@ def test_evaluate_refuses_rows_outside_of_the_horizon(fitted, frame):
 
 
 @pytest.mark.numeric
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", often(["rnn", "lstm", "gru"], "gru"))
 def test_save_and_load(tmp_path, frame, cell):
     forecaster = Forecaster(**{**SMALL, "units": (4, 3)}, num_layers=2, cell=cell)
     forecaster.fit(frame, verbose=0).save(tmp_path / "f.kseq")
@@ -339,7 +340,9 @@ def test_all_series_shorter_than_the_horizon():
 
 
 @pytest.mark.numeric
-@pytest.mark.parametrize("scaling", ["mean_abs", "standard", "log", "none"])
+@pytest.mark.parametrize(
+    "scaling", often(["mean_abs", "standard", "log", "none"], "log")
+)
 def test_every_scaling_runs(frame, scaling):
     positive = frame.assign(y=frame["y"] + 50)
     forecaster = Forecaster(**SMALL, scaling=scaling).fit(positive, verbose=0)

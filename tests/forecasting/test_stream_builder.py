@@ -10,6 +10,7 @@ from keras_seq.layers.recurrent import RecurrentEncoder
 from keras_seq.layers.state import copy_weights
 from keras_seq.numpy_runtime.stream_network import StreamNetwork
 from keras_seq.training.autodiff import value_and_gradients
+from tests.grids import often
 
 COVARIATES = {
     "num_past": 1,
@@ -101,7 +102,7 @@ def assert_same(actual, expected, tolerance=1e-5):
 
 
 @pytest.mark.numeric
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", often(CASES, "gru", "lstm with covariates"))
 def test_chunks_of_any_length_equal_one_pass(case):
     model, _ = make_model(case)
     inputs = make_inputs(case)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from keras_seq import TextClassifier, datasets
+from tests.grids import often
 
 pytestmark = pytest.mark.numeric
 
@@ -33,7 +34,7 @@ def fitted():
     return clf.fit(df["text"], df["label"] == "spam", verbose=0)
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", often(["tensorflow", "jax"], "tensorflow"))
 def test_same_answers(fitted, tmp_path, backend):
     texts = [*datasets.load_sms_spam()["text"][300:330], *UNSEEN]
     fitted.save(tmp_path / "clf.kseq")

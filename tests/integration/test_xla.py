@@ -26,27 +26,38 @@ STRUCTURES = [
         build_text_classifier,
         {"cell": "lstm", "num_layers": 2, "normalization": "batch", "residual": True},
     ),
-    (build_text_classifier, {"cell": "transformer"}),
-    (
+    pytest.param(
+        build_text_classifier, {"cell": "transformer"}, marks=pytest.mark.exhaustive
+    ),
+    pytest.param(
         build_text_classifier,
         {"conv_filters": 4, "auxiliary": "next_step", "recurrent_dropout": 0.1},
+        marks=pytest.mark.exhaustive,
     ),
     (
         build_text_classifier,
         {"cell": "rnn", "ngrams": 2, "ngram_buckets": 16, "max_length": 4},
     ),
-    (build_text_classifier, {"cell": "gru", "stateful": True, "batch_size": 8}),
-    (
+    pytest.param(
+        build_text_classifier,
+        {"cell": "gru", "stateful": True, "batch_size": 8},
+        marks=pytest.mark.exhaustive,
+    ),
+    pytest.param(
         build_forecaster,
         {"cell": "rnn", "num_layers": 2, "normalization": "batch", "residual": True},
+        marks=pytest.mark.exhaustive,
     ),
     (build_forecaster, {"cell": "lstm", "stateful": True, "batch_size": 8}),
     (build_forecaster, {"cell": "gru", "segment_length": 3, "conv_filters": 4}),
-    (
+    pytest.param(
         build_forecaster,
         {"conv_filters": 4, "auxiliary": "next_step", "recurrent_dropout": 0.1},
+        marks=pytest.mark.exhaustive,
     ),
-    (build_forecaster, {"cell": "transformer"}),
+    pytest.param(
+        build_forecaster, {"cell": "transformer"}, marks=pytest.mark.exhaustive
+    ),
 ]
 
 

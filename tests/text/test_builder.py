@@ -6,6 +6,7 @@ import pytest
 
 from keras_seq import build_text_classifier
 from keras_seq.layers.state import copy_weights
+from tests.grids import often
 from tests.layers.gradients import gradients
 
 pytestmark = pytest.mark.numeric
@@ -89,7 +90,7 @@ STRUCTURES = {
 }
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("name", often(STRUCTURES, "layer", "next_step", "bag"))
 def test_padding_changes_no_structure(name):
     labels = np.array([0, 1, 2, 0], "int32")
     results = []
@@ -106,7 +107,7 @@ def test_padding_changes_no_structure(name):
             assert np.abs(a - b).max() <= 1e-5 * max(1.0, np.abs(b).max())
 
 
-@pytest.mark.parametrize("cell", ["lstm", "transformer"])
+@pytest.mark.parametrize("cell", often(["lstm", "transformer"], "lstm"))
 def test_the_auxiliary_task_learns_what_follows(cell):
     """Token 5 follows 4 follows 3 and so on; the labels are noise."""
     random = np.random.default_rng(0)

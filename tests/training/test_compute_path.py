@@ -7,6 +7,7 @@ import pytest
 from keras_seq import runtime
 from keras_seq.layers import RecurrentEncoder, SelfAttentionEncoder, paths
 from keras_seq.training import compute_path as module
+from tests.grids import often
 from tests.training.test_precision import TASKS, learn
 
 pytestmark = pytest.mark.numeric
@@ -53,7 +54,7 @@ def check_report(model, batch, ran):
 
 
 @on_cpu
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", often(["rnn", "lstm", "gru"], "lstm"))
 @pytest.mark.parametrize("task", TASKS)
 def test_the_usual_network_takes_the_fastest_way(task, cell, ran):
     build, arguments, batch = TASKS[task]
@@ -108,7 +109,7 @@ def test_another_activation_is_plain(ran):
 
 
 @on_cpu
-@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("kind", often(TASKS, "text"))
 def test_fitted_estimators(kind):
     estimator, _ = learn(kind, units=4, seed=0, refit_full=False)
     assert compute_path(estimator).equals(compute_path(estimator.model_))
