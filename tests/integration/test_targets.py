@@ -6,7 +6,8 @@ import pytest
 
 from keras_seq import Forecaster, TextClassifier, datasets
 
-pytestmark = pytest.mark.slow
+# The demo's test asks nearly as much of one seed, in `make test-slow`.
+pytestmark = pytest.mark.exhaustive
 
 
 def test_sms_spam_beats_the_published_scores():
