@@ -18,6 +18,7 @@ def _explosive(global_clipnorm=None):
     return model
 
 
+@pytest.mark.slow
 def test_an_exploding_configuration_converges_once_clipped():
     data = make_rows(20, 2048, seed=1, noise=1.0)
     model = _explosive()

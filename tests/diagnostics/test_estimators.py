@@ -22,6 +22,7 @@ def messages():
     return df["text"], df["label"]
 
 
+@pytest.mark.slow
 def test_text_classifier(messages):
     clf = TextClassifier(epochs=2, units=8, embedding_dim=8, baseline=False, ngrams=0)
     record = RecordGradientFlow(messages, clf, num_rows=4)

@@ -96,6 +96,7 @@ def test_step_by_step_it_equals_a_session(plain, target, tmp_path):
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "target", ["keras", pytest.param("onnx", marks=pytest.mark.exhaustive)]
 )

@@ -87,6 +87,7 @@ def test_it_is_the_median_of_networks_trained_alone(fitted, frame, tmp_path):
     assert fitted.plot(past, future, ids=["s1"]) is not None
 
 
+@pytest.mark.slow
 def test_every_second_network_takes_logarithms_of_what_grows(frame, tmp_path):
     grown = frame.assign(y=np.exp(frame["y"] / 10))
     past, future = cut(grown)

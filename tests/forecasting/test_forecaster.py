@@ -287,6 +287,7 @@ def test_gaps_and_missing_values_are_masked(frame):
     assert forecaster.history_["clipped_fraction"].between(0, 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 def test_refit_trains_on_the_end_as_well(frame):
     changed = frame.copy()

@@ -33,6 +33,7 @@ def fitted():
     return Forecaster(**OPTIONS, conformal=True).fit(frame, verbose=0), frame
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 def test_it_learns_what_repeating_does_not_know(fitted):
     forecaster, _ = fitted
@@ -156,6 +157,7 @@ def test_a_fit_that_was_killed_goes_on_to_the_same_weights(tmp_path):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(two))
 
 
+@pytest.mark.slow
 def test_covariates_of_all_kinds_reach_the_stream():
     """A promotion known ahead doubles the value; no history tells when."""
     frame = make_frame(series=8, steps=90)

@@ -34,6 +34,7 @@ def fitted():
     return clf.fit(df["text"], df["label"] == "spam", verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", often(["tensorflow", "jax"], "tensorflow"))
 def test_same_answers(fitted, tmp_path, backend):
     texts = [*datasets.load_sms_spam()["text"][300:330], *UNSEEN]

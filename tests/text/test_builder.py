@@ -220,6 +220,7 @@ def test_label_smoothing_is_in_the_loss_alone(multi_label, smoothing):
         assert found[name] == pytest.approx(expected, rel=1e-5), name
 
 
+@pytest.mark.slow
 def test_label_smoothing_limits_certainty():
     """Trained to the end on one text per class, its probability is what was asked."""
     options = {"dropout": 0.0, "label_smoothing": 0.3, "learning_rate": 0.05}

@@ -47,6 +47,7 @@ def fitted():
     return TextClassifier(**SMALL).fit(*make_texts(), verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 def test_learns_what_a_bag_of_words_cannot():
     texts, labels = make_texts(400)

@@ -86,6 +86,7 @@ def test_without_calibration_the_network_speaks():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 def test_class_weights_multiply_sample_weights():
     """A dict of class weights trains as the same weights by row do, bit for bit."""

@@ -158,6 +158,7 @@ def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
         _clone(estimator).fit(*data, verbose=0, checkpoint=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_paused_fit_goes_on_as_if_it_had_not_paused(tmp_path: Path) -> None:
     estimator, data = FITS["series"]
     whole = _clone(estimator).set_params(refit_full=False).fit(*data, verbose=0)

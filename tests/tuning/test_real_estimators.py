@@ -29,6 +29,7 @@ def _series() -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 def test_a_forecaster_is_searched_and_refitted() -> None:
     frame = _series()

@@ -28,6 +28,7 @@ def _search(estimator: Any = None, **arguments: Any) -> Any:
     return tune(estimator or Odd(), DATA, **{**settings, **arguments})
 
 
+@pytest.mark.slow
 def test_a_worker_does_what_this_process_does() -> None:
     space = {"units": [16, 32, 64, 128], "dropout": (0.0, 0.6)}
     here, there = (
