@@ -56,8 +56,8 @@ class ChronoBias(keras.initializers.Initializer):
     """Bias with which each unit of an LSTM or GRU keeps its state for another time.
 
     Chrono initialisation (Tallec & Ollivier 2018, section 4): times are drawn evenly
-    from 1 to `memory_steps`, and an LSTM takes in as slowly as it forgets, so that its
-    state does not overflow.
+    from 1 to one less than `memory_steps`, and an LSTM takes in as slowly as it
+    forgets, so that its state does not overflow.
 
     Args:
         memory_steps: The longest time, in steps.

@@ -63,13 +63,8 @@ _SUPPORTED = {
 IRRELEVANT = frozenset(
     {
         *("dropout", "recurrent_dropout", "forget_bias", "memory_steps", "num_heads"),
-        *(
-            "auxiliary",
-            "auxiliary_weight",
-            "batch_size",
-            "learning_rate",
-            "decay_steps",
-        ),
+        *("auxiliary", "auxiliary_weight", "batch_size"),
+        *("learning_rate", "decay_steps"),
         *("global_clipnorm", "clipnorm", "clipvalue", "jit", "seed"),
     }
 )

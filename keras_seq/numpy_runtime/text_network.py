@@ -59,13 +59,8 @@ IRRELEVANT = frozenset(
     {
         *("num_classes", "max_tokens", "embedding_dim", "ngram_dim", "num_heads"),
         *("dropout", "embedding_dropout", "word_dropout", "recurrent_dropout"),
-        *(
-            "ngram_dropout",
-            "forget_bias",
-            "memory_steps",
-            "label_smoothing",
-            "adversarial",
-        ),
+        *("ngram_dropout", "forget_bias", "memory_steps"),
+        *("label_smoothing", "adversarial"),
         *("auxiliary_weight", "batch_size", "reset_input", "learning_rate"),
         *("global_clipnorm", "clipnorm", "clipvalue", "ema", "jit", "seed"),
     }

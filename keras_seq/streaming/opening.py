@@ -1,7 +1,5 @@
 """Sessions of fitted forecasters, of Keras or of NumPy."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +20,7 @@ from keras_seq.numpy_runtime.tables import ClockGrid
 from keras_seq.streaming.covariate_rows import CovariateReader
 from keras_seq.streaming.covariates import CovariateMemory
 from keras_seq.streaming.engines import keras_forward, numpy_forward, pad_batch
+from keras_seq.streaming.fingerprint import model_fingerprint, model_weights
 from keras_seq.streaming.observations import Rows
 from keras_seq.streaming.rows import Array, check_keys
 from keras_seq.streaming.sessions import ForecastSession
@@ -193,36 +192,6 @@ def forecaster_clock(forecaster: Any) -> Clock:
     if isinstance(grid.freq, int):
         return Clock(grid.freq, grid.start)
     return Clock(grid.freq, _plain_stamp(grid.start), _zone(grid.start))
-
-
-def model_fingerprint(*parts: Any) -> str:
-    """A digest of JSON-able values, arrays, and dicts and lists of them."""
-    digest = hashlib.sha256()
-
-    def add(part: Any) -> None:
-        if isinstance(part, np.ndarray):
-            digest.update(repr((part.dtype.str, part.shape)).encode())
-            digest.update(np.ascontiguousarray(part).tobytes())
-        elif isinstance(part, dict):
-            for name in sorted(part):
-                digest.update(repr(name).encode())
-                add(part[name])
-        else:
-            digest.update(json.dumps(part, sort_keys=True, default=repr).encode())
-        digest.update(b"\0")
-
-    for part in parts:
-        add(part)
-    return digest.hexdigest()
-
-
-def model_weights(model: Any) -> dict[str, Array]:
-    """Copies of weights by path, as the artefact names them; no carried states."""
-    return {
-        weight.path: np.array(weight)
-        for weight in model.weights
-        if not weight.path.rsplit("/", 1)[-1].startswith("state_")
-    }
 
 
 def order_outputs(values: Array, *_: Any, point: int, count: int) -> Array:

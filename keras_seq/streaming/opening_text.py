@@ -9,7 +9,8 @@ import numpy as np
 from keras_seq.errors import ArtifactError, check_choice
 from keras_seq.numpy_runtime.text_network import TextNetwork
 from keras_seq.streaming.documents import TextSession
-from keras_seq.streaming.opening import ENGINES, model_fingerprint, model_weights
+from keras_seq.streaming.fingerprint import model_fingerprint, model_weights
+from keras_seq.streaming.opening import ENGINES
 from keras_seq.streaming.pieces import PieceReader
 from keras_seq.streaming.readers import (
     CarryingReader,

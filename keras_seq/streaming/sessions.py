@@ -301,6 +301,7 @@ class ForecastSession(KeyedSession):
         shape = len(plan.keys), self.stepper.horizon, len(self.outputs)
         answers = np.full(shape if forecast else (0, *shape[1:]), np.nan)
         size = min(BLOCK, self._store.max_keys or BLOCK)
+        moved = [*self.stepper.arrays, _POSITION]  # `told` has all else
         for first in range(0, len(plan.order), size):
             chosen = plan.order[first : first + size]
             keys = [plan.keys[i] for i in chosen.tolist()]
@@ -308,7 +309,7 @@ class ForecastSession(KeyedSession):
             if first and self._store.max_keys is not None:
                 # Some may have made room for those of the block before.
                 slots = self._store.find(keys)
-            state, known = self._store.read(keys, slots)
+            state, known = self._store.read(keys, slots, names=moved)
             # A key of this call may have been dropped for another one of it.
             cold = np.flatnonzero(plan.cold[chosen] | ~known)
             for name, fresh in self.stepper.cold(len(cold)).items():

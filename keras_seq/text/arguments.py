@@ -18,25 +18,29 @@ from keras_seq.training.runtime import resolve_precision
 if TYPE_CHECKING:
     from keras_seq.text.classifier import TextClassifier
 
-# Those that the builder and the preprocessor take under their names.
-_BUILDER_ARGS = (
+# What a network and the one it was pretrained as have in common.
+_SHARED_ARGS = (
     "cell",
     "units",
     "num_layers",
-    "bidirectional",
-    "pooling",
-    "dropout",
-    "embedding_dropout",
-    "word_dropout",
-    "recurrent_dropout",
-    "normalization",
     "residual",
+    "normalization",
     "activation",
     "forget_bias",
     "memory_steps",
     "num_heads",
     "conv_filters",
     "conv_width",
+)
+# Those that the builder and the preprocessor take under their names.
+_BUILDER_ARGS = (
+    *_SHARED_ARGS,
+    "bidirectional",
+    "pooling",
+    "dropout",
+    "embedding_dropout",
+    "word_dropout",
+    "recurrent_dropout",
     "ngram_dropout",
     "multi_label",
     "label_smoothing",
@@ -53,20 +57,6 @@ _BUILDER_ARGS = (
     "seed",
 )
 _PREPROCESSOR_ARGS = ("max_tokens", "split", "max_length", "truncation", "min_count")
-# What a network and the one it was pretrained as have in common.
-_SHARED_ARGS = (
-    "cell",
-    "units",
-    "num_layers",
-    "residual",
-    "normalization",
-    "activation",
-    "forget_bias",
-    "memory_steps",
-    "num_heads",
-    "conv_filters",
-    "conv_width",
-)
 _EMBEDDING_DIM = 128
 # Numbers in the vectors of the bag's runs. On the validation parts of six sets more and
 # smaller vectors did better than 65,536 of 32: fewer runs share one.

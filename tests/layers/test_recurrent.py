@@ -435,7 +435,7 @@ def test_units_keep_their_state_for_times_up_to_memory_steps():
     update, *rest = np.split(np.asarray(gru.forward[0].cell.bias), 3, axis=1)
     assert not np.any([*others]) and not np.any(rest) and not update[1].any()
     for biases in (keep, update[0]):
-        # sigmoid(log t) = t / (1 + t), which keeps half a state for about t steps
+        # sigmoid(log t) = t / (1 + t), so 1 / e of a state outlives about t steps
         times = np.exp(biases)
         assert 1 <= times.min() < 10 and 190 < times.max() <= 199
         assert 90 < times.mean() < 110
