@@ -96,7 +96,8 @@ def build_forecaster(
             trained by squared error. Where values are skewed or mostly zero
             (intermittent demand) the median may be zero; totals need the mean. In
             both cases 0.5 is added to `quantiles` where it is missing.
-        scaling: `"mean_abs"`, `"standard"`, `"log"` (positive series) or `"none"`.
+        scaling: `"mean_abs"`, `"standard"`, `"robust"` (median and median distance from
+            it; not with `stateful`), `"log"` (positive series) or `"none"`.
         season_length: Steps in a season; 1 for none. Up to `lookback`.
         bidirectional: `"auto"` or False: the backward direction needs the future.
         dropout: Rate between layers and before the decoder.
@@ -170,6 +171,7 @@ def build_forecaster(
         static_cardinalities=static_cardinalities,
         point=point,
         scaling=scaling,
+        stateful=stateful,
         dropout=dropout,
         learning_rate=learning_rate,
     )

@@ -75,10 +75,11 @@ class Forecaster(SequenceEstimator):
             `predict` then gives intervals of any `level`. Nothing is trained anew, so
             it may also be set after `fit`. Without a held-back part (every series
             too short) the quantiles stay the network's.
-        scaling: `"standard"`, `"mean_abs"`, `"log"`, `"none"`, or `"auto"`: standard,
-            and of an `ensemble` every second network in logarithms where all values
-            are positive and the usual series at least doubles (`scaling_` is then
-            `"mixed"`): the two err differently.
+        scaling: `"standard"`, `"robust"` (by median and median distance from it, which
+            outliers do not move; not if `stateful`), `"mean_abs"`, `"log"`, `"none"`,
+            or `"auto"`: standard, and of an `ensemble` every second network in
+            logarithms where all values are positive and the usual series at least
+            doubles (`scaling_` is then `"mixed"`): the two err differently.
         dropout: Rate between layers and before the decoder.
         recurrent_dropout: Rate on the recurrent state.
         normalization: Of each recurrent layer's outputs: `"layer"`, `"batch"` or None.

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_seq.errors import check_choice, check_integer, check_number, check_rate
 from keras_seq.layers.quantiles import QuantileHead
-from keras_seq.layers.scaling import SCALINGS
+from keras_seq.layers.scaling import check_scaling
 from keras_seq.layers.segments import SegmentDecoder
 from keras_seq.training.optimizer import RecordingAdam
 from keras_seq.training.runtime import resolve_jit
@@ -26,6 +26,7 @@ def check_forecast(
     static_cardinalities: Sequence[int],
     point: str,
     scaling: str,
+    stateful: bool,
     dropout: float,
     learning_rate: float,
 ) -> None:
@@ -36,7 +37,8 @@ def check_forecast(
         widths: Numbers of covariates, by the names of their arguments.
         static_cardinalities: Ids of each category.
         point: `"median"` or `"mean"`.
-        scaling: One of `SCALINGS`.
+        scaling: As of `check_scaling`.
+        stateful: Whether streams are read.
         dropout: A rate.
         learning_rate: Above 0.
     """
@@ -46,7 +48,7 @@ def check_forecast(
     for size in static_cardinalities:
         check_integer("static_cardinalities", size, 1)
     check_choice("point", point, ("median", "mean"))
-    check_choice("scaling", scaling, SCALINGS)
+    check_scaling(scaling, stateful=stateful)
     check_rate("dropout", dropout)
     check_number("learning_rate", learning_rate, above=0)
 

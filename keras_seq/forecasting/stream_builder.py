@@ -142,6 +142,7 @@ def build_stream_forecaster(
         static_cardinalities=static_cardinalities,
         point=point,
         scaling=scaling,
+        stateful=True,
         dropout=dropout,
         learning_rate=learning_rate,
     )

@@ -3,14 +3,44 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_seq.errors import check_choice
-from keras_seq.numpy_runtime.scaling import LOCATION_INVARIANT, SCALINGS
+from keras_seq.numpy_runtime.scaling import (
+    DEVIATIONS,
+    LOCATION_INVARIANT,
+    SCALINGS,
+    STREAM_SCALINGS,
+)
 
 Tensor = Any
 
-__all__ = ["LOCATION_INVARIANT", "SCALINGS", "WindowScaler", "WindowUnscaler"]
+__all__ = [
+    "LOCATION_INVARIANT",
+    "SCALINGS",
+    "STREAM_SCALINGS",
+    "WindowScaler",
+    "WindowUnscaler",
+    "check_scaling",
+]
+
+
+def check_scaling(scaling: str, *, stateful: bool) -> str:
+    """Returns the scaling, or raises ValueError unless there is such a one.
+
+    Args:
+        scaling: One of `SCALINGS`; of a stream, one of `STREAM_SCALINGS`.
+        stateful: Whether it is that of a stream.
+    """
+    check_choice("scaling", scaling, SCALINGS)
+    if stateful and scaling not in STREAM_SCALINGS:
+        raise ValueError(
+            f"`scaling` must be one of {', '.join(map(repr, STREAM_SCALINGS))} with "
+            "stateful=True: a stream keeps sums, from which no median follows. "
+            f"Received: scaling={scaling!r}"
+        )
+    return scaling
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -24,8 +54,10 @@ class WindowScaler(keras.layers.Layer):
     Args:
         scaling: `"mean_abs"` divides by the mean of |y| (Salinas et al. 2020, DeepAR,
             section 3.3), `"standard"` subtracts the mean and divides by the standard
-            deviation, `"log"` takes the logarithm of y over the mean of |y|,
-            `"none"` does nothing.
+            deviation, `"robust"` subtracts the median and divides by 1.48 times the
+            median distance from it, which a few outliers do not move (where most
+            values are equal, by the standard deviation), `"log"` takes the logarithm
+            of y over the mean of |y|, `"none"` does nothing.
 
     Call arguments:
         window: `(batch, lookback)`; NaN marks a missing step.
@@ -86,11 +118,15 @@ class WindowScaler(keras.layers.Layer):
         if self.scaling == "log":
             level = ops.maximum(mean(ops.abs(values)), self.floor)
             return ops.log(level), zero + 1.0
-        location = mean(values)
+        robust = self.scaling == "robust"
+        location = _median(values, observed) if robust else mean(values)
         deviation = ops.abs(values - location) * observed
         # Squares of values beyond 1e19 overflow float32, squares of ratios do not.
         largest = ops.maximum(ops.max(deviation, axis=1, keepdims=True), 1e-30)
         spread = largest * ops.sqrt(mean(ops.square(deviation / largest)))
+        if robust:
+            distance = DEVIATIONS * _median(deviation, observed)
+            spread = ops.where(distance > 0, distance, spread)
         return location, ops.maximum(spread, self.floor)
 
     def transform(self, values: Tensor, location: Tensor, scale: Tensor) -> Tensor:
@@ -136,3 +172,15 @@ class WindowUnscaler(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scaling": self.scaling}
+
+
+def _median(values: Tensor, observed: Tensor) -> Tensor:
+    """Of each row's observed values, `(batch, 1)`; 0 where there are none."""
+    count = ops.sum(observed, axis=1, keepdims=True)
+    last = float(np.finfo("float32").max)  # missing ones stand behind all others
+    ordered = ops.sort(ops.where(observed > 0, values, last), axis=1)
+    places = ops.arange(values.shape[1], dtype="float32")[None]
+    lower, upper = ops.floor((count - 1) / 2), ops.floor(count / 2)
+    weights = sum(0.5 * ops.cast(places == at, "float32") for at in (lower, upper))
+    some = ops.cast(count > 0, "float32")
+    return ops.sum(ordered * weights * some, axis=1, keepdims=True)

@@ -18,7 +18,7 @@ from keras_seq.errors import check_choice, check_integer
 from keras_seq.layers.padding import last_valid_step, valid_steps, zero_padding
 from keras_seq.layers.pooling import LOWEST, SequencePooling
 from keras_seq.layers.recurrent import RecurrentEncoder
-from keras_seq.layers.scaling import WindowScaler
+from keras_seq.layers.scaling import WindowScaler, check_scaling
 
 Tensor = Any
 
@@ -265,7 +265,7 @@ class RunningScaler(CarriedState, WindowScaler):
     as by Chan et al. (1983), so that the scale settles as a stream goes on.
 
     Args:
-        scaling: As for `WindowScaler`.
+        scaling: As for `WindowScaler`, but for `"robust"`.
         batch_size: Rows whose states are kept.
 
     Call arguments:
@@ -277,7 +277,7 @@ class RunningScaler(CarriedState, WindowScaler):
     """
 
     def __init__(self, scaling: str = "mean_abs", *, batch_size: int, **kwargs: Any):
-        super().__init__(scaling, **kwargs)
+        super().__init__(check_scaling(scaling, stateful=True), **kwargs)
         self.batch_size = check_integer("batch_size", batch_size, 1)
 
     def build(self, window_shape: Any, *_: Any, **__: Any) -> None:

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_seq.errors import check_integer
-from keras_seq.layers.scaling import WindowScaler
+from keras_seq.layers.scaling import WindowScaler, check_scaling
 from keras_seq.layers.state import CarriedState
 
 Tensor = Any
@@ -58,7 +58,7 @@ class StreamScaler(WindowScaler):
         season_length: int = 1,
         **kwargs: Any,
     ):
-        super().__init__(scaling, **kwargs)
+        super().__init__(check_scaling(scaling, stateful=True), **kwargs)
         self.context = check_integer("context", context, 1)
         self.season_length = check_integer("season_length", season_length, 1)
         # What is a window's length from the end counts a third of what is new.

@@ -6,16 +6,20 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-SCALINGS = ("mean_abs", "standard", "log", "none")
+# A stream keeps sums, from which no median follows.
+STREAM_SCALINGS = ("mean_abs", "standard", "log", "none")
+SCALINGS = (*STREAM_SCALINGS, "robust")
 # Adding a constant to such a window moves the forecast by that constant.
-LOCATION_INVARIANT = ("standard",)
+LOCATION_INVARIANT = ("standard", "robust")
+# Standard deviations of a normal distribution in its median distance from the median.
+DEVIATIONS = 1.4826
 
 
 class Scaler:
     """What `keras_seq.layers.scaling` does: statistics of each window's observed steps.
 
     Args:
-        scaling: `"mean_abs"`, `"standard"`, `"log"` or `"none"`.
+        scaling: One of `SCALINGS`.
         floor: The least scale; for `"log"`, the least value.
     """
 
@@ -74,9 +78,26 @@ class Scaler:
             if self.scaling == "log":
                 return np.log(level), zero + np.float32(1)
             return zero, level
-        location = mean(values)
+        robust = self.scaling == "robust"
+        location = _median(values, observed) if robust else mean(values)
         deviation = np.abs(values - location) * observed
         # Squares of values beyond 1e19 overflow float32, squares of ratios do not.
         largest = deviation.max(axis=1, keepdims=True, initial=np.float32(1e-30))
         spread = largest * np.sqrt(mean(np.square(deviation / largest)))
+        if robust:
+            distance = np.float32(DEVIATIONS) * _median(deviation, observed)
+            spread = np.where(distance > 0, distance, spread)
         return location, np.maximum(spread, self.floor)
+
+
+def _median(values: Array, observed: Array) -> Array:
+    """Of each row's observed values, `(batch, 1)`; 0 where there are none."""
+    count = observed.sum(axis=1, keepdims=True)
+    last = np.finfo(np.float32).max  # missing ones stand behind all others
+    ordered = np.sort(np.where(observed > 0, values, last), axis=1)
+    places = np.arange(values.shape[1], dtype=np.float32)[None]
+    lower, upper = np.floor((count - 1) / 2), np.floor(count / 2)
+    weights = ((places == lower) * np.float32(0.5)) + (places == upper) * np.float32(
+        0.5
+    )
+    return np.asarray((ordered * weights * (count > 0)).sum(axis=1, keepdims=True))

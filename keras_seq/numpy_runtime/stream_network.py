@@ -12,7 +12,7 @@ from keras_seq.numpy_runtime.forecast_network import (
 )
 from keras_seq.numpy_runtime.layers import Dense, RecurrentEncoder, relu
 from keras_seq.numpy_runtime.recurrence import ACTIVATIONS, CELLS
-from keras_seq.numpy_runtime.scaling import SCALINGS, Scaler
+from keras_seq.numpy_runtime.scaling import STREAM_SCALINGS, Scaler
 from keras_seq.numpy_runtime.weights import (
     WeightTable,
     check_arguments,
@@ -36,7 +36,7 @@ _SUPPORTED = {
     ),
     "cell": tuple(CELLS),
     "point": ("median", "mean"),
-    "scaling": SCALINGS,
+    "scaling": STREAM_SCALINGS,
     "normalization": (None, "layer", "batch"),
     "activation": tuple(ACTIVATIONS),
 }

@@ -55,7 +55,7 @@ from keras_seq.text.pretraining import (
     train_language_model,
 )
 from keras_seq.text.scores import score_probabilities, verdict
-from keras_seq.text.shares import set_shares, weigh_heads
+from keras_seq.text.shares import Say, set_say, weigh_heads
 from keras_seq.text.sources import Columns
 from keras_seq.text.streaming import StreamedTexts
 from keras_seq.text.texts import check_weights
@@ -98,9 +98,9 @@ class TextClassifier(SequenceEstimator):
         conv_filters: Filters of a convolution before the encoder; None: none.
         conv_width: Steps the convolution sees.
         ngrams: Longest run of tokens in a bag of their vectors beside the recurrence,
-            with a softmax of its own; the answer is the mean of the two, weighted as
-            is best on validation. The bag starts from naive Bayes. 0: no bag;
-            `"auto"`: 2, and 0 if `stateful`.
+            with a softmax of its own; the answer is the mean of the two, each with a
+            temperature of its own, weighted as is best on validation. The bag starts
+            from naive Bayes. 0: no bag; `"auto"`: 2, and 0 if `stateful`.
         ngram_dim: Size of the vectors in the bag; `"auto"`: 8 up to eight classes, then
             16, from seventeen on 32.
         ngram_buckets: Number of vectors that all runs of one length share; `"auto"`:
@@ -411,10 +411,10 @@ class TextClassifier(SequenceEstimator):
                 "checkpoint": kept,
             }
             given = validation_data is not None
-            shares = self._learn(training, held, given, **manner)
+            say = self._learn(training, held, given, **manner)
             if self.refit_full and not given:
                 del self.model_
-                self._refit(corpus, shares, **manner)
+                self._refit(corpus, say, **manner)
         except BaseException:
             self.__dict__.pop("model_", None)
             if warm:
@@ -433,7 +433,7 @@ class TextClassifier(SequenceEstimator):
         origin: Origin,
         verbose: int | str,
         **manner: Any,
-    ) -> list[np.ndarray]:
+    ) -> list[Say]:
         """Trains for as long as validation improves, and tells how good that is.
 
         Args:
@@ -445,7 +445,7 @@ class TextClassifier(SequenceEstimator):
             manner: Callbacks and checkpoint.
 
         Returns:
-            Shares of the heads of each network that has several.
+            Of each network that has several heads, what they have to say.
         """
         self.preprocessor_ = make_preprocessor(self)
         rows, held_rows, self.report_ = prepare(
@@ -461,14 +461,14 @@ class TextClassifier(SequenceEstimator):
         self.history_ = join_histories([result.history for result in trained.results])
         best = [result.best_epoch for result in trained.results]
         self.best_epoch_: int | list[int] = best[0] if len(best) == 1 else best
-        shares = weigh_heads(self.model_, self._buckets(held_rows, 256), held)
+        say = weigh_heads(self.model_, self._buckets(held_rows, 256), held)
         self.validation_ = self._validate(held, held_rows)
         if verbose:
             print(f"validation: {verdict(self.validation_)}")
-        return shares
+        return say
 
     def _refit(
-        self, corpus: Corpus, shares: list[np.ndarray], *, origin: Origin, **manner: Any
+        self, corpus: Corpus, say: list[Say], *, origin: Origin, **manner: Any
     ) -> None:
         """Trains on everything, for as long as was best on validation."""
         self.preprocessor_ = make_preprocessor(self)
@@ -476,7 +476,7 @@ class TextClassifier(SequenceEstimator):
         epochs = np.atleast_1d(self.best_epoch_).tolist()
         manner |= {"origin": origin, "title": "refit"}
         self._take_over(train(self, corpus, rows, epochs=epochs, **manner))
-        set_shares(self.model_, shares)
+        set_say(self.model_, say)
 
     def _take_over(self, trained: Trained) -> None:
         self.model_, self._builder_args = trained.model, trained.arguments

@@ -133,6 +133,7 @@ def test_covariates_in_each_cell(cell, target, tmp_path):
         {"scaling": "mean_abs", "num_layers": 2, "conv_filters": 3},
         {"scaling": "log", "decoder": "segment", "segment_length": 3},
         {"scaling": "none", "auxiliary": "next_step"},
+        {"scaling": "robust"},
         {"ensemble": [8, 6], "lookback": "auto"},
     ],
 )

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_seq import build_forecaster
 from keras_seq.layers.quantiles import QuantileHead
 from keras_seq.layers.scaling import SCALINGS, WindowScaler, WindowUnscaler
+from keras_seq.layers.state import RunningScaler
+from keras_seq.layers.stream import StreamScaler
 
 pytestmark = pytest.mark.numeric
 
@@ -36,6 +39,50 @@ def test_statistics_of_observed_steps_only():
     _, _, location, scale = WindowScaler("mean_abs")(-row)
     np.testing.assert_allclose(scale[0, 0], values.mean(), rtol=1e-6)
     assert location[0, 0] == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 6])
+def test_robust_is_median_and_median_distance_from_it(count):
+    random = np.random.default_rng(count)
+    row = np.full((1, 9), np.nan, "float32")
+    row[0, random.permutation(9)[:count]] = random.normal(50, 9, count)
+    scaler = WindowScaler("robust")
+    _, _, location, scale = scaler(row)
+    known = row[0, ~np.isnan(row[0])]
+    middle = np.median(known) if count else 0.0
+    np.testing.assert_allclose(location[0, 0], middle, rtol=1e-6)
+    distance = 1.4826 * np.median(np.abs(known - middle)) if count > 1 else 1e-6
+    np.testing.assert_allclose(scale[0, 0], distance, rtol=1e-5)
+
+
+def test_robust_where_most_values_are_equal_is_the_standard_deviation():
+    row = np.array([[0, 0, 0, 0, 0, 7, 9]], "float32")
+    _, _, location, scale = WindowScaler("robust")(row)
+    assert location[0, 0] == 0
+    np.testing.assert_allclose(scale[0, 0], row.std(), rtol=0.3)
+
+
+def test_an_outlier_does_not_move_the_robust_scale():
+    row = np.random.default_rng(0).normal(size=(1, 49)).astype("float32")
+    before = [float(x[0, 0]) for x in WindowScaler("robust")(row)[2:]]
+    row[0, 7] = 1e6
+    after = [float(x[0, 0]) for x in WindowScaler("robust")(row)[2:]]
+    np.testing.assert_allclose(after, before, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: StreamScaler("robust", context=4),
+        lambda: RunningScaler("robust", batch_size=2),
+        lambda: build_forecaster(
+            lookback=4, horizon=1, scaling="robust", stateful=True, batch_size=2
+        ),
+    ],
+)
+def test_streams_have_no_median(make):
+    with pytest.raises(ValueError, match="`scaling` must be one of .*'robust'"):
+        make()
 
 
 def test_floor_holds_up_constant_windows():

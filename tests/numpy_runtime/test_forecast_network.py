@@ -100,7 +100,7 @@ def test_an_ensemble_is_the_median_of_its_members_each_with_its_lookback():
     ("arguments", "message"),
     [
         ({"stateful": True, "batch_size": 2}, "`stateful` one of False.*stateful=True"),
-        ({"scaling": "robust"}, "`scaling` one of.*scaling='robust'"),
+        ({"scaling": "rank"}, "`scaling` one of.*scaling='rank'"),
         ({"mixture": 3}, "does not know the argument `mixture`.*mixture=3"),
         ({"decoder": "copy"}, "`decoder` one of.*decoder='copy'"),
         ({"bidirectional": True}, "`bidirectional` one of 'auto', False"),

@@ -81,7 +81,15 @@ def test_covariates_of_all_kinds_known_ahead_or_missing(rich):
     [
         ("W-SUN", {"ensemble": [12, 8], "scaling": "mean_abs", "season_length": 4}),
         (None, {"freq": 2, "id_col": None, "time_col": "t", "target_col": "v"}),
-        ("BMS", {"cell": "lstm", "decoder": "segment", "season_length": 4}),
+        (
+            "BMS",
+            {
+                "cell": "lstm",
+                "decoder": "segment",
+                "season_length": 4,
+                "scaling": "robust",
+            },
+        ),
     ],
 )
 def test_frequencies_ensembles_and_names(tmp_path, freq, arguments):

@@ -8,7 +8,7 @@ from keras_seq import TextClassifier, load
 from keras_seq.diagnostics.batches import network_of
 from keras_seq.text.batches import Buckets, predict_rows
 from keras_seq.text.ensemble import average, build_member
-from keras_seq.text.shares import choose_shares
+from keras_seq.text.shares import choose_say
 from keras_seq.training.ensemble import members_of
 from keras_seq.training.runtime import compute_path
 
@@ -90,8 +90,8 @@ def test_one_call_trains_all(fitted):
     members = members_of(fitted.model_)
     held = Buckets(rows, fitted.preprocessor_.bucket_lengths_, 16)
     targets = np.array(LABELS, "int32")
-    shares = choose_shares(members[1], held, targets, np.ones(len(LABELS)))
-    assert shares.sum() == pytest.approx(1)
+    say = choose_say(members[1], held, targets, np.ones(len(LABELS)))
+    assert say.shares.sum() == pytest.approx(1)
 
 
 def test_the_first_member_is_the_network_alone(fitted):

@@ -7,7 +7,7 @@ import pytest
 from keras_seq import TextClassifier, build_text_classifier
 from keras_seq.text.batches import Buckets, pad_rows
 from keras_seq.text.preprocessing import TokenRows
-from keras_seq.text.shares import choose_shares
+from keras_seq.text.shares import HEADS, Say, choose_say, set_say
 
 pytestmark = pytest.mark.numeric
 
@@ -27,26 +27,43 @@ def test_the_least_log_loss_decides(multi_label):
     )
     for weight in model.weights:  # outputs that differ
         weight.assign(3 * np.asarray(weight))
+    for weight in model.trainable_weights:  # outputs that differ
+        weight.assign(4 * np.asarray(weight))
     layer = model.get_layer("probabilities")
-    layer.shares.assign([0.5, 0.5])
     random = np.random.default_rng(1)
     targets = random.integers(0, 3, 60)
     if multi_label:
         targets = random.integers(0, 2, (60, 3))
     weights = random.uniform(0.5, 2, 60)
-    found = choose_shares(model, _buckets(60), targets, weights)
+    say = choose_say(model, _buckets(60), targets, weights)
+    assert say.shares.sum() == pytest.approx(1)
+    assert (say.temperatures > 1).all()  # heads that are sure by chance are made unsure
+    set_say(model, [say._replace(shares=np.array([0.5, 0.5]))])
     inputs = pad_rows(_buckets(60).rows, np.arange(60), 6, 60)
-    losses = []
-    for share in np.linspace(0.25, 0.75, 11):
+    tried = np.linspace(0.25, 0.75, 11)
+    objectives = []
+    for share in tried:
         layer.shares.assign([share, 1 - share])
         p = np.asarray(model(inputs), "float64")
         if multi_label:
             rows = -np.log(np.where(targets == 1, p, 1 - p)).mean(axis=1)
         else:
             rows = -np.log(p[np.arange(60), targets])
-        losses.append((rows * weights).sum() / weights.sum())
-    assert found[0] == pytest.approx(np.linspace(0.25, 0.75, 11)[np.argmin(losses)])
-    assert found.sum() == pytest.approx(1)
+        loss = (rows * weights).sum() / weights.sum()
+        objectives.append(60 * loss + 20 * (share - 0.35) ** 2)
+    assert say.shares[0] == pytest.approx(tried[np.argmin(objectives)])
+
+
+def test_each_head_is_divided_by_its_temperature():
+    model = build_text_classifier(
+        num_classes=3, max_tokens=20, units=4, ngrams=2, seed=0
+    )
+    before = [np.array(w) for name in HEADS for w in model.get_layer(name).weights]
+    set_say(model, [Say(np.array([2.0, 0.5]), np.array([0.3, 0.7], "float32"))])
+    after = [np.array(w) for name in HEADS for w in model.get_layer(name).weights]
+    for old, new, temperature in zip(before, after, [2, 2, 0.5, 0.5], strict=True):
+        np.testing.assert_allclose(new, old / temperature)
+    np.testing.assert_allclose(model.get_layer("probabilities").shares, [0.3, 0.7])
 
 
 @pytest.mark.slow
