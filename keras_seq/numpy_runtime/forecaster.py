@@ -1,6 +1,7 @@
 """NumpyForecaster: a saved Forecaster that predicts with NumPy alone."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -88,8 +89,10 @@ class NumpyForecaster:
         tail = state["tail"]
         start = tail["start"]
         if not isinstance(start, int):
-            # With a time zone pandas takes over, and the clock is only asked that.
-            start = np.datetime64(start[:19] if tail["tz"] else start, tail["unit"])
+            if tail["tz"]:  # with its offset, and clocks count in UTC
+                aware = datetime.fromisoformat(start)
+                start = aware.astimezone(UTC).replace(tzinfo=None)
+            start = np.datetime64(start, tail["unit"])
         self._clock = Clock(self.freq_, start, tail["tz"])
 
     def predict(

@@ -4,6 +4,7 @@ import copy
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from os import PathLike
 from typing import Any, Self
 
@@ -68,7 +69,7 @@ class KeyedSession:
         Returns:
             How many there were.
         """
-        several = [keys] if isinstance(keys, str | int) else list(keys)
+        several: list[Any] = [keys] if isinstance(keys, str | Integral) else [*keys]
         with self._lock:
             return self._store.drop(check_keys(several, "keys"))
 

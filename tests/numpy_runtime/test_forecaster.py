@@ -95,6 +95,23 @@ def test_frequencies_ensembles_and_names(tmp_path, freq, arguments):
     assert_same(model.predict(columns_of(late)), forecaster.predict(late))
 
 
+def test_sessions_count_in_the_time_zone_of_the_training_data(tmp_path):
+    frame = make_frame("D")[["unique_id", "ds", "y"]]
+    frame["ds"] = frame["ds"].dt.tz_localize("Europe/Berlin")
+    forecaster, model = fit_forecaster(tmp_path / "m", frame)
+    expected = forecaster.predict(frame).sort_values(["unique_id", "ds"])
+    found = model.stream().step(frame).to_frame().sort_values(["unique_id", "ds"])
+    assert_same(found, expected)
+    before, after = forecaster.stream(history="fit"), model.stream()
+    before.snapshot(tmp_path / "states")
+    after.restore(tmp_path / "states")
+    answer, again = (
+        session.step({"a": np.float64(9.0)}) for session in (before, after)
+    )
+    np.testing.assert_array_equal(answer.ds, again.ds)
+    np.testing.assert_allclose(answer.values, again.values, rtol=1e-5)
+
+
 def test_what_breaks_a_rule_is_named(series_model, rich):
     _, model, _ = series_model
     table = columns_of(make_frame(length=12, ids=("a",)))
