@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from keras_seq.errors import check_choice, check_integer
+from keras_seq.errors import ArtifactError, check_choice, check_integer
 from keras_seq.forecasting.covariates import Covariates
 from keras_seq.forecasting.features import CovariateEncoder
 from keras_seq.forecasting.forecast_columns import (
@@ -94,6 +95,11 @@ class NumpyForecaster:
                 start = aware.astimezone(UTC).replace(tzinfo=None)
             start = np.datetime64(start, tail["unit"])
         self._clock = Clock(self.freq_, start, tail["tz"])
+        if not self._clock.plain and find_spec("pandas") is None:
+            raise ArtifactError(
+                "Time steps and time zones that pandas alone knows need pandas, which "
+                f"is not installed. Received: freq={self.freq_!r}, tz={tail['tz']!r}"
+            )
 
     def predict(
         self,
@@ -235,23 +241,16 @@ class NumpyForecaster:
 
     def _pandas_panel(self, history: Any) -> Any:
         """Where a frame is given, or the time step is one that only pandas knows."""
-        table = self._as_frame(history)  # tells where there is no pandas
         from keras_seq.forecasting.panel import Panel, make_panel
 
         if history is None:
             return Panel.from_state(*self._tail)
         levels = self._encoder.levels() if self._encoder else None
-        return make_panel(table, self.columns_, self.freq_, levels)
+        return make_panel(self._as_frame(history), self.columns_, self.freq_, levels)
 
     def _as_frame(self, table: Any) -> Any:
         """A mapping of columns as a pandas frame; all else as it is."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError(
-                f"freq={self.freq_!r}, or its time zone, is known to pandas alone: "
-                "install pandas to forecast with this model."
-            ) from error
+        import pandas as pd
 
         if not isinstance(table, Mapping):
             return table

@@ -4,9 +4,10 @@ import copy
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from numbers import Integral
 from os import PathLike
 from typing import Any, Self
+
+import numpy as np
 
 from keras_seq.errors import ArtifactError
 from keras_seq.streaming import snapshot
@@ -69,7 +70,7 @@ class KeyedSession:
         Returns:
             How many there were.
         """
-        several: list[Any] = [keys] if isinstance(keys, str | Integral) else [*keys]
+        several = [keys] if isinstance(keys, str | int | np.integer) else list(keys)
         with self._lock:
             return self._store.drop(check_keys(several, "keys"))
 

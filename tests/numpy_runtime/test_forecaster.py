@@ -95,7 +95,7 @@ def test_frequencies_ensembles_and_names(tmp_path, freq, arguments):
     assert_same(model.predict(columns_of(late)), forecaster.predict(late))
 
 
-def test_sessions_count_in_the_time_zone_of_the_training_data(tmp_path):
+def test_sessions_count_in_the_time_zone_of_the_training_data(tmp_path, monkeypatch):
     frame = make_frame("D")[["unique_id", "ds", "y"]]
     frame["ds"] = frame["ds"].dt.tz_localize("Europe/Berlin")
     forecaster, model = fit_forecaster(tmp_path / "m", frame)
@@ -110,6 +110,9 @@ def test_sessions_count_in_the_time_zone_of_the_training_data(tmp_path):
     )
     np.testing.assert_array_equal(answer.ds, again.ds)
     np.testing.assert_allclose(answer.values, again.values, rtol=1e-5)
+    monkeypatch.setattr("keras_seq.numpy_runtime.forecaster.find_spec", lambda _: None)
+    with pytest.raises(ArtifactError, match="pandas.*tz='Europe/Berlin'"):
+        numpy_runtime.load(tmp_path / "m")
 
 
 def test_what_breaks_a_rule_is_named(series_model, rich):
