@@ -3,11 +3,17 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
+from os import PathLike
 from typing import Any
 
 import numpy as np
 
-from keras_seq.errors import ArtifactError, check_choice, check_integer
+from keras_seq.errors import (
+    ArtifactError,
+    check_choice,
+    check_integer,
+    suggests_names,
+)
 from keras_seq.forecasting.covariates import Covariates
 from keras_seq.forecasting.features import CovariateEncoder
 from keras_seq.forecasting.forecast_columns import (
@@ -154,8 +160,15 @@ class NumpyForecaster:
             return self.columns_.rename(pd.DataFrame(columns).infer_objects())
         return self._named(columns)
 
+    @suggests_names
     def stream(
-        self, *, history: Any = None, on_late: str = "error", **options: Any
+        self,
+        *,
+        history: Any = None,
+        on_late: str = "error",
+        max_keys: int | None = None,
+        on_full: str = "drop",
+        spill: str | PathLike[str] | None = None,
     ) -> Any:
         """A session that takes values as they come, as that of `Forecaster.stream`.
 
@@ -163,7 +176,9 @@ class NumpyForecaster:
             history: What keys start from. None: nothing; `"fit"`: the end of the
                 training data; or a table of any keys, as `predict` takes it.
             on_late: What to do about late stamps: `"error"` or `"skip"`.
-            options: `max_keys`, `on_full` and `spill`.
+            max_keys: As in `keras_seq.streaming.KeyedStates`, and so the others.
+            on_full: As there.
+            spill: As there.
         """
         from keras_seq.streaming.opening import Served, serve
 
@@ -194,7 +209,9 @@ class NumpyForecaster:
             engine="numpy",
             history=history,
             on_late=on_late,
-            **options,
+            max_keys=max_keys,
+            on_full=on_full,
+            spill=spill,
         )
 
     def column_types(self) -> dict[str, type]:

@@ -151,6 +151,11 @@ def test_what_breaks_a_rule_is_named(series_model, rich):
         model.predict(level=[120])
 
 
+def test_arguments_of_sessions_are_named(series_model):
+    with pytest.raises(TypeError, match="'max_key'. Did you mean 'max_keys'"):
+        series_model[1].stream(max_key=3)
+
+
 def test_what_is_not_known_ahead_is_named(rich):
     _, model = rich
     known = columns_of(make_frame("D", ahead=4))
