@@ -20,16 +20,18 @@ MOST_STEPS = 512
 
 @contextmanager
 def portable_loops(model: keras.Model, unroll: bool = False) -> Iterator[None]:
-    """Makes the recurrent layers of a network take a way that every runtime has.
+    """Makes the layers of a network take a way that every runtime has.
 
     GPU kernels and our own loops stay out of what is traced within, whatever devices
-    this process has.
+    this process has; sums stay sums.
 
     Args:
         model: The network.
         unroll: Whether steps are written out one after another, as many as there are,
             instead of in a loop.
     """
+    import tensorflow as tf
+
     encoders = [
         layer
         for layer in model._flatten_layers(include_self=False)
@@ -40,6 +42,17 @@ def portable_loops(model: keras.Model, unroll: bool = False) -> Iterator[None]:
         for layer in model._flatten_layers(include_self=False)
         if isinstance(layer, SelfAttentionBlock)
     ]
+    # Of a batch of one Keras 3.15 takes `(1, steps, 1)` for a bias of channels that
+    # come first, and adds it by an operation that LiteRT's converter of TensorFlow
+    # 2.21 cannot transpose.
+    sums = [
+        operation
+        for part in model._flatten_layers()
+        for operation in getattr(part, "operations", ())
+        if type(operation).__name__ == "Add"
+    ]
+    for operation in sums:
+        operation.call = tf.add
     activations = [block.expand.activation for block in blocks]
     for block in blocks:
         block.expand.activation = _gelu
@@ -49,6 +62,8 @@ def portable_loops(model: keras.Model, unroll: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
+        for operation in sums:
+            del operation.call
         for encoder, run in zip(encoders, before, strict=True):
             encoder._run_layer = run
         for block, activation in zip(blocks, activations, strict=True):

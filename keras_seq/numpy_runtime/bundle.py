@@ -11,8 +11,14 @@ import keras_seq
 from keras_seq import artifact
 from keras_seq.files import replace_file
 
-# The last is imported only where pandas frames are given, or its time steps needed.
-_ROOTS = ("keras_seq.numpy_runtime.command_line", "keras_seq.forecasting.panel")
+# Those after the first are imported within functions: where a session is asked for, and
+# where pandas frames are given, or its time steps needed.
+_ROOTS = (
+    "keras_seq.numpy_runtime.command_line",
+    "keras_seq.streaming.opening",
+    "keras_seq.streaming.opening_text",
+    "keras_seq.forecasting.panel",
+)
 _PACKAGE = "_keras_seq_runtime"  # the name that the bundled sources have
 _HEADER = '''"""{title}
 
@@ -69,7 +75,8 @@ def write_bundle(
     """Writes the runtime as one Python file that needs NumPy alone.
 
     `python out.py model.kseq` predicts from the command line, and `import out` has
-    `out.load`. The file holds no model: it runs every artefact of its version.
+    `out.load`, whose models have `predict` and `stream`. The file holds no model: it
+    runs every artefact of its version.
 
     Args:
         artifact_path: A saved model, of which is checked that the runtime runs it.
@@ -128,9 +135,16 @@ def _imports(source: str) -> list[str]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.append(node.module)
-            if node.module == "keras_seq":  # from keras_seq import artifact
-                names += [f"keras_seq.{alias.name}" for alias in node.names]
+            if _is_package(node.module):  # from keras_seq import artifact
+                names += [f"{node.module}.{alias.name}" for alias in node.names]
     return [name for name in names if name.partition(".")[0] == "keras_seq"]
+
+
+def _is_package(name: str) -> bool:
+    if name.partition(".")[0] != "keras_seq":
+        return False
+    spec = find_spec(name)
+    return spec is not None and spec.submodule_search_locations is not None
 
 
 def _rename(source: str) -> str:

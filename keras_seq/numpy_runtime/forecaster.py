@@ -1,11 +1,19 @@
 """NumpyForecaster: a saved Forecaster that predicts with NumPy alone."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from os import PathLike
 from typing import Any
 
 import numpy as np
 
-from keras_seq.errors import check_choice, check_integer
+from keras_seq.errors import (
+    ArtifactError,
+    check_choice,
+    check_integer,
+    suggests_names,
+)
 from keras_seq.forecasting.covariates import Covariates
 from keras_seq.forecasting.features import CovariateEncoder
 from keras_seq.forecasting.forecast_columns import (
@@ -88,9 +96,16 @@ class NumpyForecaster:
         tail = state["tail"]
         start = tail["start"]
         if not isinstance(start, int):
-            # With a time zone pandas takes over, and the clock is only asked that.
-            start = np.datetime64(start[:19] if tail["tz"] else start, tail["unit"])
+            if tail["tz"]:  # with its offset, and clocks count in UTC
+                aware = datetime.fromisoformat(start)
+                start = aware.astimezone(UTC).replace(tzinfo=None)
+            start = np.datetime64(start, tail["unit"])
         self._clock = Clock(self.freq_, start, tail["tz"])
+        if not self._clock.plain and find_spec("pandas") is None:
+            raise ArtifactError(
+                "Time steps and time zones that pandas alone knows need pandas, which "
+                f"is not installed. Received: freq={self.freq_!r}, tz={tail['tz']!r}"
+            )
 
     def predict(
         self,
@@ -145,8 +160,15 @@ class NumpyForecaster:
             return self.columns_.rename(pd.DataFrame(columns).infer_objects())
         return self._named(columns)
 
+    @suggests_names
     def stream(
-        self, *, history: Any = None, on_late: str = "error", **options: Any
+        self,
+        *,
+        history: Any = None,
+        on_late: str = "error",
+        max_keys: int | None = None,
+        on_full: str = "drop",
+        spill: str | PathLike[str] | None = None,
     ) -> Any:
         """A session that takes values as they come, as that of `Forecaster.stream`.
 
@@ -154,7 +176,9 @@ class NumpyForecaster:
             history: What keys start from. None: nothing; `"fit"`: the end of the
                 training data; or a table of any keys, as `predict` takes it.
             on_late: What to do about late stamps: `"error"` or `"skip"`.
-            options: `max_keys`, `on_full` and `spill`.
+            max_keys: As in `keras_seq.streaming.KeyedStates`, and so the others.
+            on_full: As there.
+            spill: As there.
         """
         from keras_seq.streaming.opening import Served, serve
 
@@ -185,7 +209,9 @@ class NumpyForecaster:
             engine="numpy",
             history=history,
             on_late=on_late,
-            **options,
+            max_keys=max_keys,
+            on_full=on_full,
+            spill=spill,
         )
 
     def column_types(self) -> dict[str, type]:
@@ -232,23 +258,16 @@ class NumpyForecaster:
 
     def _pandas_panel(self, history: Any) -> Any:
         """Where a frame is given, or the time step is one that only pandas knows."""
-        table = self._as_frame(history)  # tells where there is no pandas
         from keras_seq.forecasting.panel import Panel, make_panel
 
         if history is None:
             return Panel.from_state(*self._tail)
         levels = self._encoder.levels() if self._encoder else None
-        return make_panel(table, self.columns_, self.freq_, levels)
+        return make_panel(self._as_frame(history), self.columns_, self.freq_, levels)
 
     def _as_frame(self, table: Any) -> Any:
         """A mapping of columns as a pandas frame; all else as it is."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError(
-                f"freq={self.freq_!r}, or its time zone, is known to pandas alone: "
-                "install pandas to forecast with this model."
-            ) from error
+        import pandas as pd
 
         if not isinstance(table, Mapping):
             return table

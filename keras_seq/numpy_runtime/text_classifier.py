@@ -1,10 +1,12 @@
 """NumpyTextClassifier: a saved TextClassifier that predicts with NumPy alone."""
 
 from collections.abc import Iterator, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
 
+from keras_seq.errors import suggests_names
 from keras_seq.numpy_runtime.text_network import TextNetwork
 from keras_seq.numpy_runtime.weights import network_weights
 from keras_seq.text.calibration import apply_temperature
@@ -89,11 +91,20 @@ class NumpyTextClassifier:
             return [self.classes_[row].tolist() for row in given]
         return self.classes_[probabilities.argmax(axis=1)]
 
-    def stream(self, **options: Any) -> Any:
+    @suggests_names
+    def stream(
+        self,
+        *,
+        max_keys: int | None = None,
+        on_full: str = "drop",
+        spill: str | PathLike[str] | None = None,
+    ) -> Any:
         """A session that reads texts piece by piece, as that of `TextClassifier`.
 
         Args:
-            options: `max_keys`, `on_full` and `spill`.
+            max_keys: As in `keras_seq.streaming.KeyedStates`, and so the others.
+            on_full: As there.
+            spill: As there.
         """
         from keras_seq.streaming.opening_text import numpy_reader, serve_text
 
@@ -104,7 +115,9 @@ class NumpyTextClassifier:
             self._builder,
             self._weights,
             choose=self.choose_labels,
-            **options,
+            max_keys=max_keys,
+            on_full=on_full,
+            spill=spill,
         )
 
     def _read(self, rows: TokenRows, chosen: Array, width: int) -> Array:

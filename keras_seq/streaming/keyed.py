@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any, Self
 
+import numpy as np
+
 from keras_seq.errors import ArtifactError
 from keras_seq.streaming import snapshot
 from keras_seq.streaming.rows import Key, check_keys
@@ -68,7 +70,7 @@ class KeyedSession:
         Returns:
             How many there were.
         """
-        several = [keys] if isinstance(keys, str | int) else list(keys)
+        several = [keys] if isinstance(keys, str | int | np.integer) else list(keys)
         with self._lock:
             return self._store.drop(check_keys(several, "keys"))
 

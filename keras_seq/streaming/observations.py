@@ -59,6 +59,11 @@ def read_rows(
         TypeError, ValueError: If it breaks a rule; what does is named.
     """
     if isinstance(data, Real) and not isinstance(data, bool):
+        if names.id is not None:
+            raise TypeError(
+                "`step` takes {key: number} where series have names, as in column "
+                f"{names.id!r}. Received: {data!r}"
+            )
         data = {ONLY: data}
     if isinstance(data, Mapping) and not _are_columns(data, names):
         return _read_values(data, ds, clock)
@@ -85,6 +90,11 @@ def _read_values(data: Mapping[Any, Any], ds: Any, clock: Clock) -> Rows:
     positions = None
     if ds is not None:
         stamps = np.asarray([_as_stamp(ds, clock)])
+        if stamps.ndim != 1:
+            raise ValueError(
+                "`ds` must be one stamp, of all keys; rows with stamps of their own "
+                f"are given as a frame. Received: ds={ds!r}"
+            )
         positions = np.repeat(clock.positions(stamps), len(keys))
     return Rows(keys, np.arange(len(keys)), values, positions)
 
@@ -142,15 +152,19 @@ def read_keys(table: Any, names: Columns, clock: Clock) -> tuple[list[Key], Arra
 def _as_numbers(column: Any, name: str) -> Array:
     """float64; what is missing, None or NaN, is NaN."""
     try:
-        if hasattr(column, "to_numpy"):  # of pandas, which may have its own missing
-            return column.to_numpy(dtype=np.float64, na_value=np.nan)
-        array = np.asarray(column)
-        if array.dtype.kind in "US":
+        framed = hasattr(column, "to_numpy")  # of pandas, which has its own missing
+        array = column if framed else np.asarray(column)
+        kind = array.dtype.kind
+        if kind in "OSU" and any(isinstance(v, str | bytes) for v in array.tolist()):
             raise ValueError("strings are no numbers")
+        if kind not in "biufO":
+            raise ValueError(f"{array.dtype} is no number")
+        if framed:
+            return column.to_numpy(dtype=np.float64, na_value=np.nan)
         found = array.astype(np.float64)
         if found.ndim != 1:
             raise ValueError("each value must be one number")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         shown = list(column)[:3]
         raise ValueError(
             f"`{name}` must hold numbers: {error}. Received: {shown!r}"
@@ -173,16 +187,26 @@ def _as_stamp(stamp: Any, clock: Clock) -> Any:
         if stamp.tzinfo is not None:
             stamp = stamp.astimezone(UTC).replace(tzinfo=None)
         return np.datetime64(stamp)
-    return np.datetime64(stamp)
+    try:
+        return np.datetime64(stamp)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "Stamps must be datetime64, datetimes or ISO strings, as the training data "
+            f"have freq={clock.freq!r}. Received: {stamp!r}"
+        ) from error
 
 
 def _as_stamps(column: Any, name: str, clock: Clock) -> Array:
+    if not len(column):  # of any type
+        return np.zeros(0, np.int64 if isinstance(clock.freq, int) else "M8[s]")
     zone = getattr(getattr(column, "dtype", None), "tz", None)
     if zone is not None:
         _check_zone(True, clock, name)
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
     elif hasattr(column, "dt") and not isinstance(clock.freq, int):
         _check_zone(False, clock, name)
+    if isinstance(column, np.ndarray) and column.dtype.kind in "UO":
+        column = column.tolist()
     if isinstance(column, Sequence):
         column = [_as_stamp(stamp, clock) for stamp in column]
     stamps = np.asarray(column)

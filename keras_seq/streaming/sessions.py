@@ -221,7 +221,7 @@ class ForecastSession(KeyedSession):
         values = np.array([value], np.float64)
         told = np.asarray(self.stepper.step(state, values, position, True))
         state[_POSITION][0] = position[0]
-        self.num_missing += value != value
+        self.num_missing += int(value != value)  # NumPy's own would not be JSON
         if self._reached is None or self._reached < position[0]:
             self._reached = int(position[0])
         return StreamForecast(

@@ -84,12 +84,21 @@ def test_the_bundle_equals_the_package_and_needs_numpy_alone(folder):
         f"found = text.predict_proba({ODD_TEXTS!r}).tolist()\n"
         "columns = series.predict(level=[60], horizon=6)\n"
         "columns = {n: c.astype(str).tolist() for n, c in columns.items()}\n"
-        "print(json.dumps([found, columns]))\n"
+        "told = series.stream(history='fit').step({'a': 9.0}).values.tolist()\n"
+        "reader = text.stream()\n"
+        "reader.step('so go')\n"
+        "read = reader.step('od').values.tolist()\n"
+        "print(json.dumps([found, columns, told, read]))\n"
     )
-    found, columns = json.loads(run([sys.executable, "-c", code], folder))
+    found, columns, told, read = json.loads(run([sys.executable, "-c", code], folder))
     np.testing.assert_array_equal(np.float32(found), model.predict_proba(ODD_TEXTS))
     expected = series.predict(level=[60], horizon=6)
     assert columns == {n: c.astype(str).tolist() for n, c in expected.items()}
+    answer = series.stream(history="fit").step({"a": 9.0})
+    np.testing.assert_array_equal(told, answer.values)
+    np.testing.assert_array_equal(
+        np.float32(read), model.stream().step("so good").values
+    )
 
 
 def test_a_bundle_takes_frames_where_pandas_is_installed(folder):

@@ -103,6 +103,26 @@ def test_frequencies_ensembles_and_names(tmp_path, freq, arguments):
     assert_same(model.predict(columns_of(late)), forecaster.predict(late))
 
 
+def test_sessions_count_in_the_time_zone_of_the_training_data(tmp_path, monkeypatch):
+    frame = make_frame("D")[["unique_id", "ds", "y"]]
+    frame["ds"] = frame["ds"].dt.tz_localize("Europe/Berlin")
+    forecaster, model = fit_forecaster(tmp_path / "m", frame)
+    expected = forecaster.predict(frame).sort_values(["unique_id", "ds"])
+    found = model.stream().step(frame).to_frame().sort_values(["unique_id", "ds"])
+    assert_same(found, expected)
+    before, after = forecaster.stream(history="fit"), model.stream()
+    before.snapshot(tmp_path / "states")
+    after.restore(tmp_path / "states")
+    answer, again = (
+        session.step({"a": np.float64(9.0)}) for session in (before, after)
+    )
+    np.testing.assert_array_equal(answer.ds, again.ds)
+    np.testing.assert_allclose(answer.values, again.values, rtol=1e-5)
+    monkeypatch.setattr("keras_seq.numpy_runtime.forecaster.find_spec", lambda _: None)
+    with pytest.raises(ArtifactError, match="pandas.*tz='Europe/Berlin'"):
+        numpy_runtime.load(tmp_path / "m")
+
+
 def test_what_breaks_a_rule_is_named(series_model, rich):
     _, model, _ = series_model
     table = columns_of(make_frame(length=12, ids=("a",)))
@@ -137,6 +157,11 @@ def test_what_breaks_a_rule_is_named(series_model, rich):
         model.predict(horizon=0)
     with pytest.raises(ValueError, match="`level` must be a number|`level`"):
         model.predict(level=[120])
+
+
+def test_arguments_of_sessions_are_named(series_model):
+    with pytest.raises(TypeError, match="'max_key'. Did you mean 'max_keys'"):
+        series_model[1].stream(max_key=3)
 
 
 def test_what_is_not_known_ahead_is_named(rich):

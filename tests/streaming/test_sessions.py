@@ -435,3 +435,40 @@ def test_bad_arguments():
         session.step(["a"])
     with pytest.raises(ValueError, match="as many rows"):
         session.step({"unique_id": ["a", "b"], "ds": [day(1)], "y": [1.0]})
+    with pytest.raises(ValueError, match="freq='D'. Received: 5"):
+        session.step({"a": 1.0}, ds=5)
+    with pytest.raises(ValueError, match="one stamp, of all keys"):
+        make_session(clock=Clock(1, 0)).step({"a": 1.0}, ds=[1, 2])
+    with pytest.raises(TypeError, match="column 'unique_id'. Received: 3.0"):
+        session.step(3.0)
+    for value in (np.datetime64(1, "D"), 1j, 10**400, "1", {}):
+        with pytest.raises(ValueError, match="must hold numbers: .*Received"):
+            session.step({"a": value})
+    with pytest.raises(ValueError, match="must hold numbers: strings"):
+        session.step({"a": "1", "b": None})
+    rows = pd.DataFrame({"unique_id": ["a"], "ds": [day(1)], "y": ["1"]})
+    with pytest.raises(ValueError, match="`y` must hold numbers: strings"):
+        session.step(rows)
+    assert len(session) == 0
+
+
+def test_tables_without_rows_answer_nothing():
+    session = make_session()
+    session.step({"a": 1.0})
+    empty = pd.DataFrame(columns=["unique_id", "ds", "y"])
+    for rows in ({}, empty, {name: [] for name in empty}):
+        answer = session.step(rows)
+        assert answer.values.shape == (0, 2, 2) and answer.to_frame().empty
+
+
+def test_numbers_and_stamps_of_numpy(tmp_path):
+    session = make_session()
+    for value in (1.0, np.nan):
+        session.step({7: np.float64(value)})
+    session.snapshot(tmp_path / "states")
+    session.restore(tmp_path / "states")
+    assert session.num_missing == 1 and np.int64(7) in session
+    assert session.drop(np.int64(7)) == 1
+    stamps = np.array(["2024-02-01", "2024-02-02"])
+    answer = session.step({"unique_id": ["a", "a"], "ds": stamps, "y": [1.0, 2.0]})
+    assert told(answer) == {"a": (3, 2)}
