@@ -13,6 +13,7 @@ from matplotlib.image import imread
 
 from keras_seq.diagnostics import ForecastExplanation, TextExplanation
 from keras_seq.plotting import (
+    plot_arguments,
     plot_backtest,
     plot_confusion_matrix,
     plot_forecast_contributions,
@@ -491,3 +492,52 @@ def test_drawing_leaves_pyplot_alone(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(tmp_path / "figure.png")]
     subprocess.run(command, check=True)
+
+
+def test_what_is_missing_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="no missing value. Received: nan"):
+        plot_confusion_matrix(["a", np.nan], ["a", "b"])
+    with pytest.raises(ValueError, match="from 0 to 1. Received: nan"):
+        plot_reliability(["a"], np.array([[np.nan, 1.0]]), classes=["a", "b"])
+    none = _forecasts(("north",)).iloc[:0]
+    with pytest.raises(ValueError, match="`forecasts` must have a row"):
+        plot_forecasts(_history(("north",)), none, **COLUMNS)
+
+
+def test_the_best_of_a_history_is_no_missing_value() -> None:
+    values = {"loss": [3.0, np.nan, 1.0], "val_loss": [3.0, np.nan, 2.0]}
+    ax = plot_history(pd.DataFrame({"epoch": [1, 2, 3], **values}))
+    assert "best, epoch 3" in [line.get_label() for line in ax.lines]
+
+
+def test_a_single_step_has_whole_ticks() -> None:
+    ax = plot_history(pd.DataFrame({"epoch": [1], "loss": [3.0]}))
+    low, high = ax.get_xlim()
+    assert [tick for tick in ax.get_xticks() if low <= tick <= high] == [1]
+
+
+def test_names_in_chinese_get_a_font_that_has_them(monkeypatch) -> None:
+    wanted = ["DejaVu Sans", "Noto Sans CJK SC"]
+    monkeypatch.setattr("keras_seq.plotting.axes.font_families", lambda: wanted)
+    ax = plot_confusion_matrix(["好评", "差评"], ["好评", "ham"])
+    labels = {label.get_text(): label for label in ax.get_xticklabels()}
+    assert labels["好评"].get_fontfamily() == wanted
+    assert labels["ham"].get_fontfamily() != wanted
+    frames = [_history(("北京店",)), _forecasts(("北京店",))]
+    frames[0] = frames[0].rename(columns={"sales": "销量"})
+    (ax,) = plot_forecasts(*frames, **{**COLUMNS, "target_col": "销量"})
+    unit = ax.figure._supylabel
+    assert [unit.get_fontfamily(), ax.title.get_fontfamily()] == [wanted, wanted]
+
+
+def test_trials_with_none_among_numbers_are_drawn() -> None:
+    trials = {"trial": [0, 1, 2], "score": [1.0, 2.0, 3.0], "clip": [None, 0.5, 1.0]}
+    (ax,) = plot_arguments(
+        pd.DataFrame(trials).astype({"clip": object}),
+        pd.Series({"clip": 1.0}),
+        name="MASE",
+    )
+    (mark,) = ax.lines
+    assert mark.get_ydata().tolist() == [1.0]
+    assert mark.get_label() == "None"
+    assert "None" in [text.get_text() for text in ax.get_legend().get_texts()]

@@ -1,6 +1,5 @@
 """What is wrong with the gradients of a network, the measured reason, the remedy."""
 
-import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -164,15 +163,12 @@ def _vanishing(
 
 def _open_gates(layer: Any, lookback: int) -> tuple[dict[str, Any], str]:
     """Arguments with which a state lasts so many steps, and what they do."""
-    # At sigmoid(log(T)) = T / (T + 1) a share 1 / e of a state outlives T steps (the
-    # upper end of chrono initialisation, Tallec & Ollivier 2018).
-    bias = round(math.log(lookback), 1)
-    if isinstance(layer, keras.layers.LSTM):
-        share = lookback / (lookback + 1)
-        remedy = f"forget_bias={bias} lets the forget gates keep {share:.3f}"
-        return {"forget_bias": bias}, remedy
-    remedy = f"cell='lstm' with forget_bias={bias} can keep a state that long"
-    return {"cell": "lstm", "forget_bias": bias}, remedy
+    change: dict[str, Any] = {"memory_steps": lookback}
+    remedy = f"memory_steps={lookback} sets the gates so that units keep what they have"
+    if not isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
+        change = {"cell": "lstm", **change}
+        remedy = f"cell='lstm' with memory_steps={lookback} has units that keep theirs"
+    return change, f"{remedy} for up to {lookback} steps"
 
 
 def _size(gate: Gates) -> str:

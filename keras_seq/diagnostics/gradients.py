@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import pandas as pd
 
+from keras_seq import html
 from keras_seq.diagnostics.batches import draw_batch, network_of
 from keras_seq.diagnostics.findings import Finding, find
 from keras_seq.diagnostics.flow import (
@@ -19,9 +20,9 @@ from keras_seq.errors import check_integer
 from keras_seq.training.autodiff import check_backend
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientReport:
-    """What `inspect_gradients` measured; printing it gives the advice.
+    """What `inspect_gradients` measured; it shows itself with the advice.
 
     Attributes:
         flow: As `gradient_flow` returns.
@@ -55,9 +56,25 @@ class GradientReport:
                 f"{row.layer}: memory horizon {row.horizon}{more}, "
                 f"lookback {row.lookback}"
             )
-        norm = (self.weights["gradient_norm"] ** 2).sum() ** 0.5
-        lines.append(f"norm of the gradient of all weights: {norm:.3g}")
+        lines.append(f"norm of the gradient of all weights: {self._norm():.3g}")
         return "\n".join([*lines, *map(str, self.findings)])
+
+    __repr__ = __str__
+
+    def _norm(self) -> float:
+        return float((self.weights["gradient_norm"] ** 2).sum() ** 0.5)
+
+    def _repr_html_(self) -> str:
+        subtitle = f"loss {self.loss:.4g}, norm of its gradient {self._norm():.3g}"
+        found = [html.note(str(finding)) for finding in self.findings]
+        return html.card(
+            "Gradient flow",
+            subtitle,
+            html.table(self.memory),
+            *(found or [html.note("Nothing stands out.")]),
+            html.fold("gates", html.table(self.gates, most=len(self.gates))),
+            html.fold("weights", html.table(self.weights, most=len(self.weights))),
+        )
 
 
 def gradient_flow(

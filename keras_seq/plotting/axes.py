@@ -1,9 +1,10 @@
 """Axes, colours and ticks that all figures share."""
 
+import functools
 import math
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,9 @@ from keras_seq.errors import did_you_mean
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Options = ParamSpec("Options")
+Drawn = TypeVar("Drawn")
 
 
 class Colors(NamedTuple):
@@ -206,6 +210,29 @@ def tidy_dates(ax: "Axes") -> None:
 def plain(text: object) -> str:
     """A label as it is: a dollar sign in it begins no formula."""
     return str(text).replace("$", r"\$")
+
+
+def whole_steps(ax: "Axes") -> None:
+    """Ticks at whole numbers alone, also where there is but one step."""
+    ax.locator_params(axis="x", integer=True, min_n_ticks=1)
+
+
+def many_scripts(draw: Callable[Options, Drawn]) -> Callable[Options, Drawn]:
+    """Gives what a function has written in other scripts the fonts that have them."""
+
+    @functools.wraps(draw)
+    def drawn(*args: Options.args, **kwargs: Options.kwargs) -> Drawn:
+        from matplotlib.text import Text
+
+        axes = draw(*args, **kwargs)
+        families = font_families()
+        # Legends and labels of the whole figure are not among its axes' children.
+        for text in np.ravel(np.asarray(axes, object))[0].figure.findobj(Text):
+            if not text.get_text().isascii():
+                text.set_fontfamily(families)
+        return axes
+
+    return drawn
 
 
 def font_families() -> list[str]:

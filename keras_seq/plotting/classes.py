@@ -5,8 +5,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from keras_seq.plotting.axes import colors_of, legend_beside, new_axes, plain, tidy
+from keras_seq.plotting.axes import (
+    colors_of,
+    legend_beside,
+    many_scripts,
+    new_axes,
+    plain,
+    tidy,
+    whole_steps,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +26,7 @@ _MAX_ANNOTATED = 20
 _BINS = 15
 
 
+@many_scripts
 def plot_confusion_matrix(
     labels: Sequence[Any],
     predicted: Sequence[Any],
@@ -39,8 +49,8 @@ def plot_confusion_matrix(
         The axes.
 
     Raises:
-        ValueError: If lengths differ, there are no labels, or a label is not in
-            `classes`.
+        ValueError: If lengths differ, there are no labels, or a label is missing or not
+            in `classes`.
     """
     true, guessed = list(labels), list(predicted)
     if len(true) != len(guessed) or not true:
@@ -49,6 +59,13 @@ def plot_confusion_matrix(
             f"{len(true)} labels and {len(guessed)} predictions"
         )
     occurring = set(true) | set(guessed)
+    if missing := [
+        name for name in occurring if pd.api.types.is_scalar(name) and pd.isna(name)
+    ]:
+        raise ValueError(
+            "`labels` and `predicted` must have no missing value. "
+            f"Received: {missing[0]!r} among them"
+        )
     names = sorted(occurring) if classes is None else list(classes)
     unknown = sorted(occurring - set(names), key=str)
     if unknown:
@@ -67,6 +84,7 @@ def plot_confusion_matrix(
     return ax
 
 
+@many_scripts
 def plot_label_counts(
     labels: Sequence[Sequence[Any]],
     predicted: Sequence[Sequence[Any]],
@@ -124,7 +142,7 @@ def plot_label_counts(
     tidy(ax)
     ax.set_yticks(places, [plain(name) for name in names])
     ax.invert_yaxis()
-    ax.locator_params(axis="x", integer=True)
+    whole_steps(ax)
     ax.xaxis.set_major_formatter(lambda value, _: f"{abs(value):,.10g}")
     ax.axvline(0, color=ours.ink, linewidth=0.8)
     right = sum(true == given for true, given in pairs) / len(pairs)
@@ -135,6 +153,7 @@ def plot_label_counts(
     return ax
 
 
+@many_scripts
 def plot_reliability(
     labels: Sequence[Any],
     probabilities: np.ndarray,
@@ -159,8 +178,8 @@ def plot_reliability(
         The axes.
 
     Raises:
-        ValueError: If shapes do not fit, there are no labels, or a label is not in
-            `classes`.
+        ValueError: If shapes do not fit, there are no labels, a label is not in
+            `classes`, or a probability is not from 0 to 1.
     """
     # `classes_` is an array, whose elements print as NumPy's own types.
     true, names = (
@@ -174,6 +193,9 @@ def plot_reliability(
             f"row at least. Received: shape {shares.shape}, {len(true)} labels, "
             f"{len(names)} classes"
         )
+    if not ((shares >= 0) & (shares <= 1)).all():
+        wrong = shares[~((shares >= 0) & (shares <= 1))][0]
+        raise ValueError(f"`probabilities` must be from 0 to 1. Received: {wrong}")
     unknown = sorted(set(true) - set(names), key=str)
     if unknown:
         raise ValueError(

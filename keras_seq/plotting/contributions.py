@@ -10,7 +10,7 @@ from keras_seq.plotting.axes import (
     colors_of,
     diverging,
     draw_cells,
-    font_families,
+    many_scripts,
     new_axes,
     plain,
     tidy,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _LONGEST = 24
 
 
+@many_scripts
 def plot_text_contributions(
     explanation: Any, *, num_tokens: int = 20, ax: "Axes | None" = None
 ) -> "Axes":
@@ -52,7 +53,7 @@ def plot_text_contributions(
     places = np.arange(len(shown))
     ax.barh(places, values, color=np.where(values > 0, ours.main, ours.accent).tolist())
     names = [plain(_shortened(token)) for token in shown["token"]]
-    ax.set_yticks(places, names, fontfamily=font_families())
+    ax.set_yticks(places, names)
     tidy(ax)
     ax.yaxis.set_major_formatter(lambda place, _: _name_at(names, place))
     ax.invert_yaxis()
@@ -65,6 +66,7 @@ def plot_text_contributions(
     return ax
 
 
+@many_scripts
 def plot_forecast_contributions(
     explanation: Any,
     *,
@@ -113,7 +115,7 @@ def plot_forecast_contributions(
     stamps = timed.drop_duplicates("lag").set_index("lag")[time_col]
     stamps = stamps.loc[table.columns].to_numpy()
     ax = ax if ax is not None else new_axes(1, (8.0, 1.6 + 0.4 * len(names)))[0]
-    _draw_map(ax, stamps, table.to_numpy(float), explanation.target_col)
+    _draw_map(ax, stamps, table.to_numpy(float), plain(explanation.target_col))
     # The forecast step's own stamp has lag 0, the first one ahead has `step` - 1.
     origin = int((table.columns >= step).sum())
     if 0 < origin < len(stamps):

@@ -12,17 +12,20 @@ from keras_seq.plotting.axes import (
     check_columns,
     colors_of,
     legend_beside,
+    many_scripts,
     new_axes,
     plain,
     take_axes,
     tidy,
     tidy_dates,
+    whole_steps,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@many_scripts
 def plot_forecasts(
     history: pd.DataFrame,
     forecasts: pd.DataFrame,
@@ -74,10 +77,11 @@ def plot_forecasts(
         past = past.tail(default if history_steps is None else history_steps)
         _draw_series(ax, past, ahead, after, time_col, target_col)
         ax.set_title("" if name is None else plain(name), fontsize="medium")
-    add_legend(axes, target_col if made else None)
+    add_legend(axes, plain(target_col) if made else None)
     return axes
 
 
+@many_scripts
 def plot_backtest(
     windows: pd.DataFrame,
     *,
@@ -128,10 +132,11 @@ def plot_backtest(
                 style: dict[str, Any] = {"color": ours.accent, "lw": 1, "ls": "--"}
                 ax.plot(window[time_col], window[baseline], label=shown, **style)
         ax.set_title("" if name is None else plain(name), fontsize="medium")
-    add_legend(axes, target_col if made else None)
+    add_legend(axes, plain(target_col) if made else None)
     return axes
 
 
+@many_scripts
 def plot_horizon_errors(
     windows: pd.DataFrame,
     *,
@@ -194,8 +199,8 @@ def plot_horizon_errors(
             )
     tidy(ax)
     ax.set_ylim(bottom=0)
-    ax.locator_params(axis="x", integer=True)
-    unit = f"over {rivals[0].replace('_', ' ')}'s" if relative else target_col
+    whole_steps(ax)
+    unit = f"over {rivals[0].replace('_', ' ')}'s" if relative else plain(target_col)
     ax.set(xlabel="horizon step", ylabel=f"mean absolute error, {unit}")
     ax.set_title("Error by horizon step")
     legend_beside(ax)
@@ -257,6 +262,8 @@ def _choose_ids(
     column: pd.Series, ids: Iterable[Any] | None, frame: str = "forecasts"
 ) -> list[Any]:
     known = list(column.unique())
+    if not known:
+        raise ValueError(f"`{frame}` must have a row. Received: none")
     if ids is None:
         return known[:6]
     chosen = list(ids)

@@ -5,12 +5,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from keras_seq.plotting.axes import colors_of, legend_beside, new_axes, tidy
+from keras_seq.plotting.axes import (
+    colors_of,
+    legend_beside,
+    many_scripts,
+    new_axes,
+    tidy,
+    whole_steps,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@many_scripts
 def plot_trials(
     trials: pd.DataFrame, *, name: str, maximize: bool, ax: "Axes | None" = None
 ) -> "Axes":
@@ -44,7 +52,7 @@ def plot_trials(
             label="failed",
         )
     tidy(ax)
-    ax.locator_params(axis="x", integer=True)
+    whole_steps(ax)
     ax.set(xlabel="trial", ylabel=name, title=f"{name} over the search")
     legend_beside(ax)
     return ax
@@ -59,6 +67,7 @@ def as_numbers(values: pd.Series) -> pd.Series | None:
     return numbers if all_numbers else None
 
 
+@many_scripts
 def plot_arguments(
     trials: pd.DataFrame, importance: pd.Series, *, name: str, axes: Any = None
 ) -> "list[Axes]":
@@ -66,7 +75,8 @@ def plot_arguments(
 
     Args:
         trials: `trials_` of a `SearchResult`; failed trials are left out.
-        importance: Of each argument, most important first; NaN: not known.
+        importance: Of each argument, most important first; NaN: not known. Where an
+            argument has numbers, trials that had None or "auto" stand on the left edge.
         name: Name of the score.
         axes: One Matplotlib axes per argument; None makes a figure.
 
@@ -91,13 +101,20 @@ def plot_arguments(
     for ax, (argument, weight) in zip(panels, importance.items(), strict=True):
         ours = colors_of(ax)
         values = trials[argument]
+        names = values.astype(object).where(values.notna(), "None").map(str)
         shown = as_numbers(values)
         if shown is None:
-            shown = values.astype(object).where(values.notna(), "None").map(str)
+            shown = names
         elif shown.min() > 0 and shown.max() >= 20 * shown.min():
             ax.set_xscale("log")
         kept = shown.notna()
         ax.scatter(shown[kept], trials.loc[kept, "score"], s=16, color=ours.ink)
+        if not kept.all():  # None or "auto" among numbers has no place on their axis
+            others = " or ".join(names[~kept].unique())
+            edge: dict[str, Any] = {"transform": ax.get_yaxis_transform()}
+            edge |= {"color": ours.ink, "clip_on": False, "label": others}
+            scores = trials.loc[~kept, "score"]
+            ax.plot(np.zeros(len(scores)), scores, "<", **edge)
         first = trials["trial"] == 0
         ax.scatter(
             shown[kept & first],
@@ -110,5 +127,6 @@ def plot_arguments(
         tidy(ax)
         known = "" if np.isnan(weight) else f", importance {weight:.0%}"
         ax.set(xlabel=str(argument), ylabel=name, title=f"{argument}{known}")
-    panels[0].legend(frameon=False)
+        if ax is panels[0] or not kept.all():
+            ax.legend(frameon=False)
     return panels

@@ -10,15 +10,18 @@ from keras_seq.plotting.axes import (
     colors_of,
     draw_cells,
     legend_beside,
+    many_scripts,
     new_axes,
     take_axes,
     tidy,
+    whole_steps,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@many_scripts
 def plot_history(
     history: pd.DataFrame, ax: "Axes | None" = None, *, metric: str = "loss"
 ) -> "Axes":
@@ -63,16 +66,17 @@ def plot_history(
     best = history[drawn[-1]]
     alone = "member" not in history
     if alone and drawn[-1].startswith("val_") and best.notna().any():
-        row = int(best.to_numpy().argmin())
+        row = int(np.nanargmin(best.to_numpy(float)))
         where = f"best, {time} {steps[row]:,}"
         ax.axvline(steps[row], color=ours.ink, linestyle=":", linewidth=1, label=where)
     tidy(ax)
-    ax.locator_params(axis="x", integer=True)
+    whole_steps(ax)
     ax.set(xlabel=time, ylabel=metric, title=f"{metric} over training".capitalize())
     legend_beside(ax)
     return ax
 
 
+@many_scripts
 def plot_learning_curves(history: pd.DataFrame, *, axes: Any = None) -> np.ndarray:
     """Draws the loss, the gradient's norm before clipping, and how often it clips.
 
@@ -108,7 +112,7 @@ def plot_learning_curves(history: pd.DataFrame, *, axes: Any = None) -> np.ndarr
         norms.set_yscale("log")
     for ax in (norms, clipped):
         tidy(ax)
-        ax.locator_params(axis="x", integer=True)
+        whole_steps(ax)
         ax.set_xlabel(time)
     norms.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     norms.yaxis.set_minor_formatter(_some_minor(norms))
@@ -132,6 +136,7 @@ def _some_minor(ax: "Axes") -> Any:
     return label
 
 
+@many_scripts
 def plot_gradient_flow(
     flow: pd.DataFrame, *, value: str = "norm", axes: Any = None
 ) -> np.ndarray:
@@ -201,5 +206,5 @@ def _draw_heat(ax: "Axes", table: pd.DataFrame, limits: dict[str, float]) -> Any
         ax.plot([lag, lag], ends, color="#D55E00", linewidth=1.5)
     step = max(1, len(places) // 10)
     ax.set_yticks(places[::step], [str(name) for name in table.index[::step]])
-    ax.locator_params(axis="x", integer=True)
+    whole_steps(ax)
     return image

@@ -334,6 +334,14 @@ def test_a_healthy_network_has_no_findings():
     assert "memory horizon 13 or more, lookback 14" in text
 
 
+def test_a_report_shows_itself():
+    report = inspect_gradients(build(50, cell="gru"), make_rows(50, 8, seed=0))
+    assert repr(report) == str(report)
+    shown = report._repr_html_()
+    assert all(part in shown for part in ("Gradient flow", "vanishing", "update"))
+    assert report.weights["weight"].iloc[-1] in shown
+
+
 def test_exploding_is_found_and_measured():
     with pytest.warns(UserWarning, match="costs the fast paths"):
         model = _scaled(20, 2.0, cell="rnn", activation="relu")
@@ -348,10 +356,10 @@ def test_vanishing_is_found_with_its_reason():
     found, _ = _kinds(build(50, cell="lstm"), 50)
     finding = found["vanishing"]
     assert "the forget gates keep 0.7" in finding.reason  # sigmoid(1) = 0.73
-    assert finding.change == {"forget_bias": 4.1}  # log(63)
+    assert finding.change == {"memory_steps": 63}
     found, _ = _kinds(build(50, cell="gru"), 50)
     assert "the update gates keep 0.5" in found["vanishing"].reason  # sigmoid(0)
-    assert found["vanishing"].change == {"cell": "lstm", "forget_bias": 4.1}
+    assert found["vanishing"].change == {"memory_steps": 63}
 
 
 def test_a_memory_out_of_the_gradients_reach_is_found():
@@ -364,7 +372,7 @@ def test_a_memory_out_of_the_gradients_reach_is_found():
     held = found["held"]
     assert "states up to 20 steps back change the outputs" in held.reason
     assert "from lag 3 on less than 1 %" in held.reason
-    assert held.change == {"cell": "lstm", "forget_bias": 3.3}  # log(26)
+    assert held.change == {"cell": "lstm", "memory_steps": 26}
     assert "vanishing" not in found
 
 
