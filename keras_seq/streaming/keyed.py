@@ -51,6 +51,12 @@ class KeyedSession:
         with self._lock:
             return len(self._store)
 
+    def __repr__(self) -> str:
+        counts = [f"{len(self):,} keys"]
+        for name in self._counters:
+            counts.append(f"{getattr(self, name):,} {name.removeprefix('num_')}")
+        return f"<{type(self).__name__}: {', '.join(counts)}>"
+
     def __contains__(self, key: Key) -> bool:
         with self._lock:
             return bool(self._store.read([key], names=())[1][0])

@@ -78,6 +78,8 @@ def test_any_keys_in_any_call():
     assert session.step({"c": 1.0, 7: 1.0}).positions.tolist() == [7, 7]
     assert session.step({"a": 1.0}).positions.tolist() == [6]
     assert sorted(map(str, session.keys)) == ["7", "a", "b", "c"] and len(session) == 4
+    shown = repr(session)
+    assert shown.startswith("<ForecastSession: 4 keys, ") and "0 late" in shown
     assert session.stamp("a") == day(6)
     with pytest.raises(KeyError):
         session.stamp("z")
