@@ -56,8 +56,8 @@ class WindowScaler(keras.layers.Layer):
             section 3.3), `"standard"` subtracts the mean and divides by the standard
             deviation, `"robust"` subtracts the median and divides by 1.48 times the
             median distance from it, which a few outliers do not move (where most
-            values are equal, by the standard deviation), `"log"` takes the logarithm
-            of y over the mean of |y|, `"none"` does nothing.
+            values are equal, by the root of the mean squared distance), `"log"` takes
+            the logarithm of y over the mean of |y|, `"none"` does nothing.
 
     Call arguments:
         window: `(batch, lookback)`; NaN marks a missing step.

@@ -97,7 +97,6 @@ def _median(values: Array, observed: Array) -> Array:
     ordered = np.sort(np.where(observed > 0, values, last), axis=1)
     places = np.arange(values.shape[1], dtype=np.float32)[None]
     lower, upper = np.floor((count - 1) / 2), np.floor(count / 2)
-    weights = ((places == lower) * np.float32(0.5)) + (places == upper) * np.float32(
-        0.5
-    )
+    half = np.float32(0.5)
+    weights = half * (places == lower) + half * (places == upper)
     return np.asarray((ordered * weights * (count > 0)).sum(axis=1, keepdims=True))

@@ -193,9 +193,9 @@ def plot_reliability(
             f"row at least. Received: shape {shares.shape}, {len(true)} labels, "
             f"{len(names)} classes"
         )
-    if not ((shares >= 0) & (shares <= 1)).all():
-        wrong = shares[~((shares >= 0) & (shares <= 1))][0]
-        raise ValueError(f"`probabilities` must be from 0 to 1. Received: {wrong}")
+    wrong = shares[~((shares >= 0) & (shares <= 1))]  # NaN as well
+    if wrong.size:
+        raise ValueError(f"`probabilities` must be from 0 to 1. Received: {wrong[0]}")
     unknown = sorted(set(true) - set(names), key=str)
     if unknown:
         raise ValueError(
