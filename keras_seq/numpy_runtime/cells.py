@@ -56,9 +56,10 @@ class Cell:
 
     def project(self, inputs: Array) -> Array:
         """What inputs add to the gates: `(..., features)` -> `(..., gates * units)`."""
-        flat = inputs.reshape(-1, inputs.shape[-1]) @ self.kernel
+        two = inputs.ndim == 2  # a step of a stream, where each call counts
+        flat = (inputs if two else inputs.reshape(-1, inputs.shape[-1])) @ self.kernel
         flat += self.bias
-        return flat.reshape(*inputs.shape[:-1], flat.shape[-1])
+        return flat if two else flat.reshape(*inputs.shape[:-1], flat.shape[-1])
 
     def advance(self, projected: Array, state: Sequence[Array]) -> list[Array]:
         """The state after a step: each `(batch, units)`."""

@@ -30,8 +30,10 @@ def softmax(x: Array, axis: int = -1) -> Array:
 
 
 def softplus(x: Array) -> Array:
-    """`log(1 + exp(x))`."""
-    return np.logaddexp(x, x.dtype.type(0))
+    """`log(1 + exp(x))`, in calls that NumPy vectorises; `logaddexp` it does not."""
+    away = np.exp(-np.abs(x))
+    away += 1
+    return np.asarray(np.log(away, out=away) + np.maximum(x, 0))
 
 
 def gelu(x: Array) -> Array:
@@ -53,10 +55,11 @@ class Dense:
 
     def __call__(self, x: Array) -> Array:
         """`(..., features)` -> `(..., units)`."""
-        out = x.reshape(-1, x.shape[-1]) @ self.kernel
+        flat = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+        out = flat @ self.kernel
         if self.bias is not None:
             out += self.bias
-        return out.reshape(*x.shape[:-1], out.shape[-1])
+        return out if x.ndim == 2 else out.reshape(*x.shape[:-1], out.shape[-1])
 
 
 class Normalization:

@@ -95,9 +95,11 @@ class StreamNetwork:
             self.effect = Dense(table.inside("future_linear"))
         self.head = QuantileHead(table.inside("quantiles"), self.quantiles)
         self.mean = Dense(table.inside("mean_head")) if mean else None
-        # The season repeated, as places in the last values.
-        ahead = np.arange(self.horizon) % self.season
-        self._repeated = self.context - self.season + ahead
+        # The season repeated is one more linear map of the last values.
+        ahead = np.arange(self.horizon)
+        repeated = self.context - self.season + ahead % self.season
+        self.linear.kernel = self.linear.kernel.copy()
+        self.linear.kernel[repeated, ahead] += 1
         self._ages = np.arange(self.context, 0, -1)
         self.state_widths = {"state_stream": NUM_STATISTICS + self.context}
         if self.num_known:
@@ -139,12 +141,10 @@ class StreamNetwork:
         context = stream[:, NUM_STATISTICS:]
         if len(values) == 1:  # a dozen numbers are quicker without arrays
             told = self._observe_one(stream[0], float(values[0]))
-            step = np.array([told[:3]], self.dtype)
-            noise = np.array([told[3:5]], self.dtype)
-            location: Any = np.array([[told[5]]], np.float32)
-            scale: Any = np.array([[told[6]]], np.float32)
+            seen = np.array([told], np.float32)
+            step, noise = seen[:, :3], np.log(seen[:, 3:5])
+            location, scale = seen[:, 5:6], seen[:, 6:7]
             known: Any = told[7] if told[7] < self.context else None
-            np.log(noise, out=noise)
         else:
             step, noise, location, scale, known = self._observe(stream, values)
         parts, future = [step], None
@@ -175,8 +175,7 @@ class StreamNetwork:
             windows *= self._ages <= known
         joined = np.concatenate([encoded, noise, *static], axis=1)
         decoded = self.decoder(joined).reshape(len(values), self.horizon, -1)
-        center = windows[:, self._repeated]
-        center += self.linear(windows)
+        center = self.linear(windows)
         if future is not None:
             decoded += self.future(future[:, 1:])
             if before is not None:
