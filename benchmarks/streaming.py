@@ -69,7 +69,7 @@ def time_sessions(kind: str, forecaster: Forecaster, keys: int, times: int) -> N
         for count in dict.fromkeys((1, keys)):
             session = open_session(forecaster, engine=engine)
             values = dict(zip(names[:count], random.normal(size=count), strict=True))
-            repeats = times if count == 1 else max(times // 30, 5)
+            repeats = 10 * times if count == 1 else max(times // 30, 5)
             found = measure(partial(session.step, values), repeats)
             show(f"{kind}, {engine}", count, *found)
 
