@@ -67,7 +67,7 @@ def estimate_cost(
 
     Parameters are exact. Operations count the products of matrices and, roughly, what
     is done elementwise. Time is a sum: of a call; of each recurrence, by its steps,
-    operations and numbers, whose seconds were fitted to five small runs on this
+    operations and numbers, whose seconds were fitted to six small runs on this
     machine; and of the rest by the slower of products and memory (the roofline of
     Williams et al. 2009). Layers are taken to run one after another.
 

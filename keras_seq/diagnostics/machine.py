@@ -22,8 +22,12 @@ from keras_seq.training.autodiff import (
 )
 
 # Batch, units and steps at which a recurrence is timed: few and many steps of next to
-# nothing, then many units and many rows.
-SIZES = ((4, 4, 16), (4, 4, 64), (32, 64, 32), (32, 256, 24), (256, 32, 32))
+# nothing, then many units, many rows, and a long text (where steps cost less than the
+# short ones tell).
+SIZES = (
+    *((4, 4, 16), (4, 4, 64), (32, 64, 32), (32, 256, 24), (256, 32, 32)),
+    (64, 64, 200),
+)
 TRAINING_FLOPS = 3.0  # backward there are two products for each one forward
 # Adam and clipping read and write a weight, its gradient and two moments.
 BYTES_PER_UPDATE = 14 * 4
