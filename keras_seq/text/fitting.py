@@ -166,7 +166,7 @@ def train(
         which = f" member {number} of {len(epochs)}" if len(epochs) > 1 else ""
         return train_network(
             lambda: build_member(number, arguments),
-            lambda model: start_network(model, rows, corpus, vectors, own),
+            lambda model: start_network(model, rows, corpus, vectors, own, seed),
             training_batches(buckets, corpus.targets, corpus.weights, seed),
             validation=validation,
             distribution=classifier.distribution,

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_seq.text.arguments import shared_arguments
 from keras_seq.text.corpus import Corpus
-from keras_seq.text.naive_bayes import start_from_naive_bayes
+from keras_seq.text.naive_bayes import add_naive_bayes, start_from_naive_bayes
 from keras_seq.text.preprocessing import TokenRows
 from keras_seq.text.pretraining import Pretrained
 from keras_seq.text.shares import HEADS, has_heads
@@ -78,6 +78,7 @@ def start_network(
     corpus: Corpus,
     vectors: np.ndarray | None,
     origin: Origin,
+    seed: int,
 ) -> None:
     """Gives a new network all that is known before it trains.
 
@@ -88,6 +89,7 @@ def start_network(
         vectors: Of the vocabulary's tokens, `(max_tokens, embedding_dim)`, from a file.
         origin: Of this network. Beside whole weights nothing else counts; what was
             pretrained began with the vectors.
+        seed: Of this network.
 
     Raises:
         ValueError: If the weights are those of another network.
@@ -109,3 +111,7 @@ def start_network(
         origin.pretrained.start(model)
     elif vectors is not None:
         model.get_layer("embedding").set_weights([vectors])
+    else:
+        embedding, num_classes = model.get_layer("embedding"), model.output_shape[-1]
+        texts = corpus.targets, corpus.weights
+        add_naive_bayes(embedding, num_classes, rows, *texts, seed)

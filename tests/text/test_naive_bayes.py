@@ -1,4 +1,4 @@
-"""The bag's start against counts by a plain loop."""
+"""The start of bag and embedding against counts by a plain loop."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 from keras_seq.layers.ngrams import NgramBag
 from keras_seq.text import naive_bayes
-from keras_seq.text.naive_bayes import start_from_naive_bayes
+from keras_seq.text.naive_bayes import add_naive_bayes, start_from_naive_bayes
 from keras_seq.text.preprocessing import TokenRows
 
 pytestmark = pytest.mark.numeric
@@ -119,3 +119,42 @@ def test_too_many_classes_start_as_they_were(monkeypatch):
     start_from_naive_bayes(bag, head, make_rows(), targets, np.ones(40, "float32"))
     for old, new in zip(before, (*bag.vectors, head.kernel), strict=True):
         np.testing.assert_array_equal(old, np.asarray(new))
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_vectors_move_by_their_ratios_along_one_direction_a_class(multi_label):
+    rows, (bag, _) = make_rows(), make(num_classes=3, ngrams=1)
+    random = np.random.default_rng(1)
+    weights = random.uniform(0.5, 2.0, 40).astype("float32")
+    targets = random.integers(0, 3, 40).astype("int32")
+    onehot = np.eye(3)[targets]
+    if multi_label:
+        targets = onehot = random.integers(0, 2, (40, 3)).astype("float32")
+    membership = np.column_stack([onehot * weights[:, None], weights])
+    (table,) = counts_by_loop(bag, rows, membership)
+    ratios = ratios_by_loop(table, multi_label)
+    moves = []
+    for seed in (0, 0, 1):
+        embedding = keras.layers.Embedding(12, 50)
+        embedding.build()
+        before = keras.ops.convert_to_numpy(embedding.embeddings).copy()
+        add_naive_bayes(embedding, 3, rows, targets, weights, seed)
+        moves.append(keras.ops.convert_to_numpy(embedding.embeddings) - before)
+    directions = np.linalg.lstsq(ratios, moves[0])[0]
+    np.testing.assert_allclose(ratios @ directions, moves[0], atol=1e-6)
+    size = np.linalg.norm(moves[0]) / np.linalg.norm(ratios)
+    assert 0.15 < size / np.sqrt(50) < 0.25  # fifty numbers of 0.2 each
+    unseen = table[:, -1] == 0
+    assert unseen.any() and (moves[0][unseen] == 0).all()
+    np.testing.assert_allclose(moves[1], moves[0], atol=1e-6)
+    assert np.abs(moves[2] - moves[0]).max() > 0.1
+
+
+def test_an_embedding_of_too_many_classes_stays_as_it_was(monkeypatch):
+    monkeypatch.setattr(naive_bayes, "_MOST_RATIOS", 10)
+    embedding = keras.layers.Embedding(12, 5)
+    embedding.build()
+    before = keras.ops.convert_to_numpy(embedding.embeddings).copy()
+    targets = np.zeros(40, "int32")
+    add_naive_bayes(embedding, 3, make_rows(), targets, np.ones(40, "float32"), 0)
+    np.testing.assert_array_equal(before, np.asarray(embedding.embeddings))
