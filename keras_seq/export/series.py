@@ -101,6 +101,7 @@ def plan_windows(
 
 
 def refuse_calibration(estimator: Forecaster) -> None:
+    """Raises if `predict` would widen quantiles by errors that no export knows."""
     if estimator.conformal and estimator._calibration.usable:
         raise ValueError(
             "`conformal` must be False to export, since held-back errors are no part "
@@ -151,6 +152,7 @@ def network_outputs(estimator: Forecaster, named_point: bool = True) -> dict[str
 
 
 def describe_outputs(estimator: Forecaster) -> dict[str, str]:
+    """What each output of an exported forecaster is, by its name."""
     abouts = {f"y_hat_q{q:g}": f"Quantile {q:g}" for q in estimator.quantiles_}
     return {**abouts, "y_hat": f"Point forecast ({estimator.point})"}
 
@@ -254,6 +256,7 @@ def _calendar_parts(estimator: Forecaster) -> list[str]:
 
 
 def series_facts(estimator: Forecaster) -> dict[str, Any]:
+    """What the manifest says of a forecaster: horizon, time step, quantiles, units."""
     return {
         "quantiles": list(estimator.quantiles_),
         "point": estimator.point,

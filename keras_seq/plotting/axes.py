@@ -127,6 +127,7 @@ def diverging(ax: "Axes") -> Any:
 
 
 def check_columns(name: str, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raises unless a frame has all columns; `name` is the argument's."""
     for column in columns:
         if column not in frame:
             known = [str(known) for known in frame.columns]
@@ -193,6 +194,7 @@ def add_legend(axes: np.ndarray, unit: str | None) -> None:
 
 
 def tidy(ax: "Axes") -> None:
+    """Plain numbers, a faint grid, and no frame above and to the right."""
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.25)
@@ -200,6 +202,7 @@ def tidy(ax: "Axes") -> None:
 
 
 def tidy_dates(ax: "Axes") -> None:
+    """Three to six dates, each as short as it can be."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
     locator = AutoDateLocator(minticks=3, maxticks=6)
