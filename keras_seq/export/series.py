@@ -256,7 +256,7 @@ def _calendar_parts(estimator: Forecaster) -> list[str]:
 
 
 def series_facts(estimator: Forecaster) -> dict[str, Any]:
-    """What the manifest says of a forecaster: horizon, time step, quantiles, units."""
+    """What the manifest says of a forecaster: quantiles, horizon, time step."""
     return {
         "quantiles": list(estimator.quantiles_),
         "point": estimator.point,
