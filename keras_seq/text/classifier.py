@@ -79,8 +79,8 @@ class TextClassifier(SequenceEstimator):
             False if `stateful`.
         embedding_dim: Size of a token's vector; `"auto"`: 128, or that of `embeddings`.
         embeddings: File of word vectors to start from: `.vec` or `.txt` (fastText,
-            word2vec, GloVe), or `.npy` with its words beside it in a `.vocab` file. None:
-            random ones, to which naive Bayes is added.
+            word2vec, GloVe), or `.npy` with its words beside it in a `.vocab` file.
+            None: random ones, to which naive Bayes is added.
         pooling: `"max"`, `"mean"`, `"last"`, `"concat"` of the three, or `"attention"`.
         dropout: Rate on embeddings, between layers and before the output. On the
             validation parts of SST-2 and SUBJ 0.5 did better than 0.3, on those of
