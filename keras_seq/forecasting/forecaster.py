@@ -77,9 +77,10 @@ class Forecaster(SequenceEstimator):
             too short) the quantiles stay the network's.
         scaling: `"standard"`, `"robust"` (by median and median distance from it, which
             outliers do not move; not if `stateful`), `"mean_abs"`, `"log"`, `"none"`,
-            or `"auto"`: standard, and of an `ensemble` every second network in
-            logarithms where all values are positive and the usual series at least
-            doubles (`scaling_` is then `"mixed"`): the two err differently.
+            or `"auto"`: standard, and of an `ensemble` the first and every second
+            network after it in logarithms, where all values are positive and the
+            largest of the usual series is a quarter above its least (`scaling_` is
+            then `"mixed"`): the two err differently.
         dropout: Rate between layers and before the decoder.
         recurrent_dropout: Rate on the recurrent state.
         normalization: Of each recurrent layer's outputs: `"layer"`, `"batch"` or None.

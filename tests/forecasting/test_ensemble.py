@@ -95,7 +95,7 @@ def test_every_second_network_takes_logarithms_of_what_grows(frame, tmp_path):
     assert fitted.scaling_ == "mixed"
     alone = [
         fit(grown, lookback=6, scaling=scaling, seed=member_seed(5, number))
-        for number, scaling in enumerate(["standard", "log"], start=1)
+        for number, scaling in enumerate(["log", "standard"], start=1)
     ]
     expected = np.mean([f.predict(past, future)[ANSWERS] for f in alone], axis=0)
     forecasts = fitted.predict(past, future)
@@ -109,7 +109,7 @@ def test_only_positive_values_that_change_much_are_taken_as_logarithms():
     values = np.array([1.0, np.nan, 3.0, 5.0, 9.0, np.nan])
     offsets, first = np.array([0, 3, 5, 6]), np.zeros(3, np.int64)
     panel = PlainPanel(np.arange(3), offsets, values, first, None)
-    mixed = ["standard", "log", "standard"]
+    mixed = ["log", "standard", "log"]
     assert choose_scalings("auto", 3, panel) == mixed
     assert choose_scalings("auto", 1, panel) == ["standard"]
     assert choose_scalings("mean_abs", 2, panel) == ["mean_abs", "mean_abs"]
