@@ -25,7 +25,11 @@ from keras_seq.training.autodiff import (
 # nothing, then many units, many rows, and a long text (where steps cost less than the
 # short ones tell).
 SIZES = (
-    *((4, 4, 16), (4, 4, 64), (32, 64, 32), (32, 256, 24), (256, 32, 32)),
+    (4, 4, 16),
+    (4, 4, 64),
+    (32, 64, 32),
+    (32, 256, 24),
+    (256, 32, 32),
     (64, 64, 200),
 )
 TRAINING_FLOPS = 3.0  # backward there are two products for each one forward

@@ -132,10 +132,11 @@ def resolve_lookbacks(
 def choose_scalings(scaling: str, count: int, panel: Panel) -> list[str]:
     """The scaling of each of `count` networks.
 
-    Standard scores and logarithms err differently, so the median of both is better
-    than either; of an odd number most take logarithms, which never go far astray.
-    Where a value is not positive, or so little changes that a logarithm is nearly a
-    straight line, all are standard.
+    One alone is standard: a constant added to its series moves its forecasts by that
+    constant. Of several, standard scores and logarithms err differently, so that the
+    median of both is better than either; of an odd number most take logarithms, which
+    never go far astray. Where a value is not positive, or so little changes that a
+    logarithm is nearly a straight line, all are standard.
 
     Args:
         scaling: As in `Forecaster`.

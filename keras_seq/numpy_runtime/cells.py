@@ -26,6 +26,15 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
+def affine(x: Array, kernel: Array, bias: Array | None) -> Array:
+    """`(..., features)` -> `(..., units)`, in one product."""
+    two = x.ndim == 2  # as in a step of a stream, where each call counts
+    out = (x if two else x.reshape(-1, x.shape[-1])) @ kernel
+    if bias is not None:
+        out += bias
+    return out if two else out.reshape(*x.shape[:-1], out.shape[-1])
+
+
 class Cell:
     """A cell with its weights, prepared: one call of `advance` is one time step.
 
@@ -56,10 +65,7 @@ class Cell:
 
     def project(self, inputs: Array) -> Array:
         """What inputs add to the gates: `(..., features)` -> `(..., gates * units)`."""
-        two = inputs.ndim == 2  # a step of a stream, where each call counts
-        flat = (inputs if two else inputs.reshape(-1, inputs.shape[-1])) @ self.kernel
-        flat += self.bias
-        return flat if two else flat.reshape(*inputs.shape[:-1], flat.shape[-1])
+        return affine(inputs, self.kernel, self.bias)
 
     def advance(self, projected: Array, state: Sequence[Array]) -> list[Array]:
         """The state after a step: each `(batch, units)`."""

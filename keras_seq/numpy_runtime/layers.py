@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_seq.numpy_runtime.cells import CELLS, Cell, sigmoid
+from keras_seq.numpy_runtime.cells import CELLS, Cell, affine, sigmoid
 from keras_seq.numpy_runtime.recurrence import run_cell
 from keras_seq.numpy_runtime.special import erf
 from keras_seq.numpy_runtime.weights import WeightTable, units_of_layers
@@ -55,11 +55,7 @@ class Dense:
 
     def __call__(self, x: Array) -> Array:
         """`(..., features)` -> `(..., units)`."""
-        flat = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
-        out = flat @ self.kernel
-        if self.bias is not None:
-            out += self.bias
-        return out if x.ndim == 2 else out.reshape(*x.shape[:-1], out.shape[-1])
+        return affine(x, self.kernel, self.bias)
 
 
 class Normalization:

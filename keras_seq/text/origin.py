@@ -112,6 +112,11 @@ def start_network(
     elif vectors is not None:
         model.get_layer("embedding").set_weights([vectors])
     else:
-        embedding, num_classes = model.get_layer("embedding"), model.output_shape[-1]
-        texts = corpus.targets, corpus.weights
-        add_naive_bayes(embedding, num_classes, rows, *texts, seed)
+        add_naive_bayes(
+            model.get_layer("embedding"),
+            model.output_shape[-1],
+            rows,
+            corpus.targets,
+            corpus.weights,
+            seed,
+        )
