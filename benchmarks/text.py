@@ -24,7 +24,18 @@ SETS = ("sst2", "subj", "bbc", "sms_spam", "waimai", "thucnews", "imdb")
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "pretrain": {},
+    # Levers, each against the default.
     "recurrence alone": {"ngrams": 0},
+    "last state": {"pooling": "last"},
+    "one direction": {"bidirectional": False},
+    "no dropout": {"dropout": 0.0, "ngram_dropout": 0.0},
+    "no refit": {"refit_full": False},
+    "word dropout": {"word_dropout": 0.1},
+    "moving average": {"ema": 0.99},
+    "label smoothing": {"label_smoothing": 0.1},
+    "next step": {"auxiliary": "next_step"},
+    "ensemble": {"ensemble": 3},
+    "adversarial": {"adversarial": 0.05},
 }
 LINEAR = "TF-IDF + LR"
 
@@ -98,7 +109,12 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with the sets")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument(
-        "--variants", nargs="+", choices=VARIANTS, default=["default", "pretrain"]
+        "--variants",
+        nargs="+",
+        choices=VARIANTS,
+        default=["default", "pretrain"],
+        metavar="VARIANT",
+        help=", ".join(VARIANTS),
     )
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
     parser.add_argument("--results", type=Path, help="file of JSON lines to go on with")
