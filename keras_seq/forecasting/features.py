@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from keras_seq.forecasting.covariates import Covariates, Levels, ranges
-from keras_seq.numpy_runtime.clock import calendar
+from keras_seq.numpy_runtime.clock import calendar, calendar_places, circle
 
 if TYPE_CHECKING:
     from keras_seq.forecasting.plain_panel import PlainPanel
@@ -34,6 +34,8 @@ _SEASONS = {
     "BQS": 4,
     "BQE": 4,
 }
+# Stamps whose calendar is computed at a time.
+_CHUNK = 1 << 16
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
@@ -81,9 +83,47 @@ def calendar_features(stamps: Any, freq: str | int) -> np.ndarray:
         float32, `(len(stamps), num_features)`; no feature for yearly and integer
         stamps.
     """
+    return calendar(_wall(stamps), freq)
+
+
+class CalendarRows:
+    """The calendar features of many stamps, in a few bytes each.
+
+    Args:
+        stamps: As of `calendar_features`.
+        freq: Time step of the stamps.
+
+    Attributes:
+        width: Number of features.
+    """
+
+    def __init__(self, stamps: Any, freq: str | int):
+        wall = _wall(stamps)
+        self._count = len(wall)
+        parts = [
+            calendar_places(wall[first : first + _CHUNK], freq)
+            for first in range(0, max(len(wall), 1), _CHUNK)
+        ]
+        self._places = [
+            (np.concatenate([part[index][0] for part in parts]), period)
+            for index, (_, period) in enumerate(parts[0])
+        ]
+        self.width = sum(circle(period).shape[1] for _, period in self._places)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """float32, one more axis than `rows`, `width`."""
+        parts = [circle(period)[at[rows]] for at, period in self._places]
+        return np.concatenate([np.zeros((*rows.shape, 0), np.float32), *parts], axis=-1)
+
+
+def _wall(stamps: Any) -> np.ndarray:
+    """What a clock on the wall shows."""
     if getattr(stamps, "tz", None):
         stamps = stamps.tz_localize(None)
-    return calendar(np.asarray(stamps), freq)
+    return np.asarray(stamps)
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def gather_chunk(
     if encoder is not None and covariates is not None:
         rows = np.where(inside & (place < panel.lengths[series][:, None]), flat, -1)
         inputs |= encoder.gather(covariates, series, place, rows[:, :steps])
-    if source.calendar.shape[1]:
+    if source.calendar.width:
         # Rows that are only padding may lie beyond the calendar.
         grid = source.spec.lookback + panel.first[series][:, None] + place
         calendar = source.calendar[np.minimum(grid, len(source.calendar) - 1)]

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from keras_seq.forecasting.features import (
+    CalendarRows,
     CovariateEncoder,
-    calendar_features,
     steps_per_day,
 )
 from keras_seq.forecasting.plain_panel import PlainPanel as Panel
@@ -69,7 +69,7 @@ class WindowSource:
         # One row per grid position, from `lookback` before the first stamp on.
         count = spec.lookback + panel.end + spec.horizon
         stamps = panel.grid.stamps(-spec.lookback, count)
-        self.calendar = calendar_features(stamps, panel.grid.freq)
+        self.calendar = CalendarRows(stamps, panel.grid.freq)
 
     def gather(
         self, series: np.ndarray, origins: np.ndarray, end: np.ndarray | None = None

@@ -7,6 +7,7 @@ of pandas, and time zones, are left to pandas, which must then be installed.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -58,30 +59,48 @@ def calendar(wall: Array, freq: str | int) -> Array:
         float32, one more axis than `wall`, `num_features`: none for yearly and integer
         stamps.
     """
-    angles = []
-    if not isinstance(freq, int) and np.issubdtype(wall.dtype, np.datetime64):
-        name = parse_rule(freq).name
-        within_day = name in _WITHIN_DAY
-        within_week = within_day or name in ("D", "B", "C")
-        days = wall.astype("datetime64[D]")
-        if within_day:
-            minutes = (wall - days).astype("timedelta64[m]").astype(np.int64)
-            angles.append((minutes // 60 + minutes % 60 / 60) / 24)
-        if within_week:
-            angles.append((days.astype(np.int64) + 3) % 7 / 7)  # day 0 was a Thursday
-        if within_week or name == "W":
-            year = days.astype("datetime64[Y]").astype("datetime64[D]")
-            angles.append((days - year).astype(np.int64) / 365.25)
-        elif "M" in name or "Q" in name:
-            angles.append(wall.astype("datetime64[M]").astype(np.int64) % 12 / 12)
+    parts = [circle(period)[at] for at, period in calendar_places(wall, freq)]
+    return np.concatenate([np.zeros((*wall.shape, 0), np.float32), *parts], axis=-1)
+
+
+def calendar_places(wall: Array, freq: str | int) -> list[tuple[Array, float]]:
+    """Minute of the day, day of the week and of the year, or month, from 0.
+
+    Args:
+        wall: As of `calendar`.
+        freq: As of `calendar`.
+
+    Returns:
+        Those that vary: uint16, of the shape of `wall`, and how many make a round.
+    """
+    if isinstance(freq, int) or not np.issubdtype(wall.dtype, np.datetime64):
+        return []
+    places: list[tuple[Array, float]] = []
+    name = parse_rule(freq).name
+    within_day = name in _WITHIN_DAY
+    within_week = within_day or name in ("D", "B", "C")
+    days = wall.astype("datetime64[D]")
+    if within_day:
+        places.append(((wall - days).astype("timedelta64[m]"), 1440))
+    if within_week:
+        places.append(((days.astype(np.int64) + 3) % 7, 7))  # day 0 was a Thursday
+    if within_week or name == "W":
+        year = days.astype("datetime64[Y]").astype("datetime64[D]")
+        places.append((days - year, 365.25))
+    elif "M" in name or "Q" in name:
+        places.append((wall.astype("datetime64[M]").astype(np.int64) % 12, 12))
+    return [(at.astype(np.int64).astype(np.uint16), period) for at, period in places]
+
+
+@lru_cache
+def circle(period: float) -> Array:
+    """Sines and cosines of two harmonics: float32, `(places, 4)`."""
+    angle = np.arange(int(np.ceil(period))) / period
     waves = [
         wave(2 * np.pi * harmonic * angle)
-        for angle in angles
         for harmonic in (1, 2)
         for wave in (np.sin, np.cos)
     ]
-    if not waves:
-        return np.zeros((*wall.shape, 0), np.float32)
     return np.stack(waves, axis=-1).astype(np.float32)
 
 
