@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from pandas.tseries.frequencies import to_offset
+from pandas.tseries.offsets import Tick
 
 from keras_seq.errors import check_integer
 from keras_seq.forecasting.columns import (
@@ -173,8 +174,11 @@ def make_panel(
             codes < 0, frame, f"column {columns.id!r} must not have missing values"
         )
     stamps = pd.Index(time)
-    order = np.lexsort((stamps.asi8 if hasattr(stamps, "asi8") else time, codes))
-    frame, codes, stamps = frame.iloc[order], codes[order], stamps[order]
+    ticks = stamps.asi8 if hasattr(stamps, "asi8") else time
+    if not _in_order(codes, ticks):
+        order = np.lexsort((ticks, codes))
+        frame, target = frame.iloc[order], target[order]
+        codes, stamps = codes[order], stamps[order]
     repeated = (codes[1:] == codes[:-1]) & (stamps[1:] == stamps[:-1])
     refuse_rows(
         np.concatenate([[False], repeated]),
@@ -187,7 +191,7 @@ def make_panel(
     grid, positions = _lay_on_grid(frame, stamps, bounds, columns, freq)
     first, offsets, rows = lay_flat(starts, positions)
     values = np.full(offsets[-1], np.nan)
-    values[rows] = target[order]
+    values[rows] = target
     beside = read_covariates(frame, columns, starts, offsets, rows, levels)
     return Panel(ids, offsets, values, first, grid, beside)
 
@@ -196,6 +200,12 @@ def cut_frame(frame: pd.DataFrame | pd.Series, columns: Columns, last: Any) -> A
     """The rows of a long frame that lie no later than a stamp."""
     frame = as_frame(frame, columns)
     return frame[check_time(frame[columns.time], columns.time) <= last]
+
+
+def _in_order(codes: np.ndarray, ticks: np.ndarray) -> bool:
+    """Whether rows stand series by series, each in order of time."""
+    later, same = codes[1:] > codes[:-1], codes[1:] == codes[:-1]
+    return bool((later | (same & (ticks[1:] >= ticks[:-1]))).all())
 
 
 def _lay_on_grid(
@@ -215,9 +225,7 @@ def _lay_on_grid(
     else:
         offset = _frequency(stamps, bounds, columns.time, freq)
         grid = TimeGrid(offset, start)
-        index = pd.date_range(start, stamps.max(), freq=offset, unit=stamps.unit)
-        positions = index.get_indexer(stamps)
-        off = positions < 0
+        positions, off = _positions(stamps, start, offset)
     refuse_rows(
         off,
         frame,
@@ -225,6 +233,21 @@ def _lay_on_grid(
         columns,
     )
     return grid, positions
+
+
+def _positions(
+    stamps: pd.DatetimeIndex, start: pd.Timestamp, freq: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where stamps stand on a grid, int64, and which do not lie on it."""
+    span = to_offset(freq)
+    if isinstance(span, Tick):  # a fixed span, in any time zone
+        step = pd.Timedelta(span) / pd.Timedelta(1, stamps.unit)
+        if step >= 1 and step.is_integer():
+            positions, remainder = np.divmod(stamps.asi8 - stamps.asi8.min(), int(step))
+            return positions, remainder != 0
+    index = pd.date_range(start, stamps.max(), freq=freq, unit=stamps.unit)
+    positions = index.get_indexer(stamps)
+    return positions, positions < 0
 
 
 def _integer_step(stamps: np.ndarray, bounds: np.ndarray, name: str, freq: Any) -> int:

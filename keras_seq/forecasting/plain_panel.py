@@ -91,5 +91,5 @@ def lay_flat(
     bounds = np.append(starts, len(positions))
     first, last = positions[starts], positions[bounds[1:] - 1]
     offsets = np.concatenate([[0], np.cumsum(last - first + 1)])
-    rows = positions - np.repeat(first - offsets[:-1], np.diff(bounds))
-    return first, offsets, rows
+    before = np.repeat(first - offsets[:-1], np.diff(bounds))
+    return first, offsets, np.subtract(positions, before, out=before)
