@@ -1,11 +1,18 @@
 """Windows equal a plain loop, and nothing after an origin reaches them."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from keras_seq.forecasting.features import calendar_features, default_season_length
-from keras_seq.forecasting.panel import Panel, TimeGrid
+from keras_seq.forecasting.features import (
+    CalendarRows,
+    calendar_features,
+    default_season_length,
+)
+from keras_seq.forecasting.panel import Columns, Panel, TimeGrid
+from keras_seq.forecasting.panel import make_panel as make_panel_of
 from keras_seq.forecasting.windows import (
     WindowSource,
     WindowSpec,
@@ -159,3 +166,36 @@ def test_calendar_repeats_with_its_period(freq, period):
 )
 def test_the_lookback_is_of_some_seasons(lengths, season, horizon, freq, expected):
     assert choose_lookback(np.array(lengths), season, horizon, freq) == expected
+
+
+def test_a_long_series_takes_few_bytes_a_step():
+    count = 200_000
+    frame = pd.DataFrame(
+        {
+            "ds": pd.date_range("1990-01-01", periods=count, freq="h"),
+            "y": np.random.default_rng(0).normal(size=count),
+        }
+    )
+    tracemalloc.start()
+    try:
+        panel = make_panel_of(frame, Columns(id=None, time="ds", target="y"))
+        source = WindowSource(panel, WindowSpec(168, 24, True))
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(source.calendar) == count + 168 + 24
+    # Values and three places in the calendar are 14; the frame has 16.
+    assert held < 15 * count
+    assert peak < 40 * count
+
+
+@pytest.mark.parametrize("freq", ["h", "7min", "D", "W-SUN", "MS", "B"])
+def test_rows_of_the_calendar_are_its_features(freq):
+    stamps = pd.date_range(
+        "2019-12-30", periods=70_000 if freq == "h" else 400, freq=freq
+    )
+    rows = CalendarRows(stamps, freq)
+    expected = calendar_features(stamps, freq)
+    chosen = np.array([[0, 1], [399, len(stamps) - 1]])
+    assert rows.width == expected.shape[1]
+    np.testing.assert_array_equal(rows[chosen], expected[chosen])
