@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from keras_seq.forecasting.covariates import Covariates, Levels, ranges
-from keras_seq.numpy_runtime.clock import calendar, calendar_places, circle
+from keras_seq.numpy_runtime.clock import calendar, calendar_places, calendar_waves
 
 if TYPE_CHECKING:
     from keras_seq.forecasting.plain_panel import PlainPanel
@@ -108,15 +108,15 @@ class CalendarRows:
             (np.concatenate([part[index][0] for part in parts]), period)
             for index, (_, period) in enumerate(parts[0])
         ]
-        self.width = sum(circle(period).shape[1] for _, period in self._places)
+        self.width = self[np.zeros(0, np.int64)].shape[1]
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """float32, one more axis than `rows`, `width`."""
-        parts = [circle(period)[at[rows]] for at, period in self._places]
-        return np.concatenate([np.zeros((*rows.shape, 0), np.float32), *parts], axis=-1)
+        places = [(at[rows], period) for at, period in self._places]
+        return calendar_waves(places, rows.shape)
 
 
 def _wall(stamps: Any) -> np.ndarray:

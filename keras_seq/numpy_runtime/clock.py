@@ -59,8 +59,7 @@ def calendar(wall: Array, freq: str | int) -> Array:
         float32, one more axis than `wall`, `num_features`: none for yearly and integer
         stamps.
     """
-    parts = [circle(period)[at] for at, period in calendar_places(wall, freq)]
-    return np.concatenate([np.zeros((*wall.shape, 0), np.float32), *parts], axis=-1)
+    return calendar_waves(calendar_places(wall, freq), wall.shape)
 
 
 def calendar_places(wall: Array, freq: str | int) -> list[tuple[Array, float]]:
@@ -92,8 +91,14 @@ def calendar_places(wall: Array, freq: str | int) -> list[tuple[Array, float]]:
     return [(at.astype(np.int64).astype(np.uint16), period) for at, period in places]
 
 
+def calendar_waves(places: list[tuple[Array, float]], shape: tuple[int, ...]) -> Array:
+    """The features of `calendar` at places of `calendar_places`, each of a shape."""
+    parts = [_circle(period)[at] for at, period in places]
+    return np.concatenate([np.zeros((*shape, 0), np.float32), *parts], axis=-1)
+
+
 @lru_cache
-def circle(period: float) -> Array:
+def _circle(period: float) -> Array:
     """Sines and cosines of two harmonics: float32, `(places, 4)`."""
     angle = np.arange(int(np.ceil(period))) / period
     waves = [
