@@ -46,7 +46,7 @@ def _learned(state: dict[str, Any], builder: dict[str, Any]) -> dict[str, Any]:
             "vocabulary": f"{builder['max_tokens']:,} tokens",
         }
     learned = state.get("learned", {})
-    names = ("freq", "season_length", "lookback", "scaling")
+    names = ("freq", "season_length", "lookback", "calendar", "scaling")
     found = {name: learned[f"{name}_"] for name in names if f"{name}_" in learned}
     return {"series": f"{len(state['tail']['ids']):,}", "learned": _pairs(found)}
 

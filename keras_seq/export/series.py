@@ -13,7 +13,7 @@ from keras_seq.forecasting.features import MAX_SCALED_COVARIATE, Encoding
 from keras_seq.forecasting.forecaster import Forecaster
 from keras_seq.forecasting.windows import _LEVEL_OVER_SPREAD, WindowSource
 from keras_seq.layers.segments import count_segments
-from keras_seq.numpy_runtime.clock import _WITHIN_DAY, parse_rule
+from keras_seq.numpy_runtime.clock import by_days
 
 Tensor = Any
 
@@ -242,17 +242,14 @@ def _numbers(column: Encoding) -> Iterator[dict[str, Any]]:
 
 def _calendar_parts(estimator: Forecaster) -> list[str]:
     """Positions in 0 to 1 that `calendar` shows, in its order."""
-    if isinstance(estimator.freq_, int):
-        return []
-    name = parse_rule(estimator.freq_).name
-    parts = ["hour / 24"] if name in _WITHIN_DAY else []
-    if parts or name in ("D", "B", "C"):
-        parts.append("weekday / 7")  # Monday is 0
-    if parts or name == "W":
-        parts.append("day of the year / 365.25")  # the first is 0
-    elif "M" in name or "Q" in name:
-        parts.append("month / 12")  # January is 0
-    return parts
+    parts = {
+        "day": "hour / 24",
+        "week": "weekday / 7",  # Monday is 0
+        "year": "day of the year / 365.25",  # the first is 0
+    }
+    if not by_days(estimator.freq_):
+        parts["year"] = "month / 12"  # January is 0
+    return [parts[kind] for kind in estimator.calendar_]
 
 
 def series_facts(estimator: Forecaster) -> dict[str, Any]:

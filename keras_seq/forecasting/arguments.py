@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_seq.errors import check_choice, check_integer
-from keras_seq.forecasting.features import default_season_length
+from keras_seq.forecasting.features import choose_rounds, default_season_length
 from keras_seq.forecasting.panel import Panel
 from keras_seq.forecasting.windows import choose_lookback
 from keras_seq.layers.recurrent import CELLS
 from keras_seq.layers.segments import choose_segment
+from keras_seq.numpy_runtime.clock import calendar_rounds
 from keras_seq.training.ensemble import member_seed
 from keras_seq.training.runtime import resolve_precision
 
@@ -127,6 +128,29 @@ def resolve_lookbacks(
                 f"Received: {name}={steps}"
             )
     return sorted(map(int, lookbacks), reverse=True)
+
+
+def resolve_calendar(
+    forecaster: "Forecaster", panel: Panel, end: np.ndarray
+) -> tuple[str, ...]:
+    """The rounds of the calendar that the network is told its place in.
+
+    Args:
+        forecaster: Its argument `calendar`.
+        panel: What it is trained on.
+        end: Steps of each series before the validation part.
+    """
+    asked = forecaster.calendar
+    if asked == "auto":
+        return choose_rounds(panel.grid, int((panel.first + end).max()))
+    known = calendar_rounds(panel.grid.freq)
+    if isinstance(asked, str) or not set(asked) <= set(known):
+        raise ValueError(
+            f"`calendar` must be 'auto' or a list of some of {list(known)}, which are "
+            f"the rounds longer than a step of {panel.grid.freq!r}. "
+            f"Received: calendar={asked!r}"
+        )
+    return tuple(name for name in known if name in asked)
 
 
 def choose_scalings(scaling: str, count: int, panel: Panel) -> list[str]:

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from keras_seq.forecasting.covariates import Covariates, Levels, ranges
-from keras_seq.numpy_runtime.clock import calendar, calendar_places, calendar_waves
+from keras_seq.numpy_runtime.clock import (
+    calendar,
+    calendar_places,
+    calendar_rounds,
+    calendar_waves,
+)
 
 if TYPE_CHECKING:
     from keras_seq.forecasting.plain_panel import PlainPanel
@@ -34,6 +39,8 @@ _SEASONS = {
     "BQS": 4,
     "BQE": 4,
 }
+# Of each round of the calendar.
+_DAYS = {"day": 1, "week": 7, "year": 365}
 # Stamps whose calendar is computed at a time.
 _CHUNK = 1 << 16
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
@@ -69,39 +76,59 @@ def default_season_length(freq: str | int) -> int:
     return season // offset.n if season % offset.n == 0 else 1
 
 
-def calendar_features(stamps: Any, freq: str | int) -> np.ndarray:
+def calendar_features(
+    stamps: Any, freq: str | int, rounds: tuple[str, ...] | None = None
+) -> np.ndarray:
     """Positions in the day, week and year as points on circles.
-
-    Each position gives a sine and cosine of the first two harmonics; only those that
-    vary at this frequency and longer than a step are used.
 
     Args:
         stamps: DatetimeIndex, or integers (which have no calendar).
         freq: Time step of the stamps.
+        rounds: As of `numpy_runtime.clock.calendar`.
 
     Returns:
         float32, `(len(stamps), num_features)`; no feature for yearly and integer
         stamps.
     """
-    return calendar(_wall(stamps), freq)
+    return calendar(_wall(stamps), freq, rounds)
+
+
+def choose_rounds(grid: Any, steps: int) -> tuple[str, ...]:
+    """The rounds of the calendar that a number of steps goes through twice.
+
+    What was seen once may be anything: a network told the day of the year on one year
+    of rows learns by heart what happened on it.
+
+    Args:
+        grid: Of a panel.
+        steps: From its start on.
+    """
+    rounds = calendar_rounds(grid.freq)
+    if not rounds:
+        return ()
+    first, last = grid.stamps(0, steps + 1)[[0, -1]]
+    return tuple(name for name in rounds if (last - first).days >= 2 * _DAYS[name])
 
 
 class CalendarRows:
     """The calendar features of many stamps, in a few bytes each.
 
     Args:
-        stamps: As of `calendar_features`.
+        stamps: As of `calendar_features`, and so the others.
         freq: Time step of the stamps.
+        rounds: What the features tell.
 
     Attributes:
         width: Number of features.
     """
 
-    def __init__(self, stamps: Any, freq: str | int):
+    def __init__(
+        self, stamps: Any, freq: str | int, rounds: tuple[str, ...] | None = None
+    ):
         wall = _wall(stamps)
         self._count = len(wall)
         parts = [
-            calendar_places(wall[first : first + _CHUNK], freq)
+            calendar_places(wall[first : first + _CHUNK], freq, rounds)
             for first in range(0, max(len(wall), 1), _CHUNK)
         ]
         self._places = [

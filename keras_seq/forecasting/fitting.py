@@ -16,6 +16,7 @@ from keras_seq.forecasting.intervals import (
 from keras_seq.forecasting.model import StreamModel
 from keras_seq.forecasting.scores import finite_mean, naive_scale, repeat_season
 from keras_seq.forecasting.streams import StreamStates, run_streams
+from keras_seq.forecasting.weights import WindowWeights
 from keras_seq.forecasting.windows import Split, WindowSource, model_inputs
 from keras_seq.layers.scaling import WindowScaler
 from keras_seq.training.distribution import (
@@ -74,12 +75,15 @@ def train(
             batch_size = round_up(choose_batch_size(split), count)
         size = check_integer("batch_size", batch_size, 1)
         check_divisible(size, count)
-        validation = None
-        if len(split.series):
-            validation = validation_batches(source, split, round_up(512, count))
         model = build_member(builder_args, decay_steps=epochs * per_epoch)
         model.scaler.floor.assign(find_floor(model.scaler, source, split, seed))
-        training = training_batches(source, split, size, per_epoch, seed)
+        season = builder_args["season_length"]
+        weights = WindowWeights.learn(model.scaler, source, split, season, seed)
+        training = training_batches(source, split, size, per_epoch, seed, weights)
+        validation = None
+        if len(split.series):
+            rows = round_up(512, count)
+            validation = validation_batches(source, split, rows, weights)
         history = fit_network(
             model, training, validation, epochs=epochs, seed=seed, **options
         )
@@ -218,25 +222,33 @@ def hide_categories(inputs: dict[str, np.ndarray], random: np.random.Generator) 
 
 
 def training_batches(
-    source: WindowSource, split: Split, batch_size: int, steps_per_epoch: int, seed: int
+    source: WindowSource,
+    split: Split,
+    batch_size: int,
+    steps_per_epoch: int,
+    seed: int,
+    weights: WindowWeights | None = None,
 ) -> Batches:
     """Endless random windows: series are drawn evenly, then an origin within each."""
-    eligible = np.flatnonzero(split.high >= split.low)
 
     def get_batch(epoch: int, step: int) -> tuple[Any, ...]:
         random = np.random.default_rng(derive_seed(seed, epoch, step, "windows"))
-        series = eligible[random.integers(len(eligible), size=batch_size)]
-        origins = random.integers(split.low[series], split.high[series] + 1)
+        series, origins = split.draw(batch_size, random)
         windows = source.gather(series, origins, split.end)
         inputs = model_inputs(windows)
         hide_categories(inputs, random)
-        return inputs, windows.target
+        if weights is None:
+            return inputs, windows.target
+        return inputs, windows.target, weights(windows, series)
 
     return Batches(steps_per_epoch, get_batch, endless=True)
 
 
 def validation_batches(
-    source: WindowSource, split: Split, batch_size: int = 512
+    source: WindowSource,
+    split: Split,
+    batch_size: int = 512,
+    weights: WindowWeights | None = None,
 ) -> Batches:
     """The validation windows in order; the last batch is filled with NaN targets."""
     count = len(split.series)
@@ -246,7 +258,9 @@ def validation_batches(
         kept = np.minimum(rows, count - 1)
         windows = source.gather(split.series[kept], split.origins[kept])
         target = np.where(rows[:, None] < count, windows.target, np.float32(np.nan))
-        return model_inputs(windows), target
+        if weights is None:
+            return model_inputs(windows), target
+        return model_inputs(windows), target, weights(windows, split.series[kept])
 
     return Batches(-(-count // batch_size), get_batch)
 

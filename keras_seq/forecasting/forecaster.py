@@ -18,6 +18,7 @@ from keras_seq.forecasting.arguments import (
     check_stateful,
     choose_scalings,
     network_arguments,
+    resolve_calendar,
     resolve_lookbacks,
     resolve_season,
 )
@@ -62,6 +63,10 @@ class Forecaster(SequenceEstimator):
             integer time.
         lookback: Steps the network sees; `"auto"` from season length, horizon and
             the series' lengths.
+        calendar: Which places the network is told besides the values: of `"day"`
+            (hour), `"week"` (weekday) and `"year"` (day of the year, or month).
+            `"auto"`: of those longer than a step the ones that the training rows go
+            through twice, for what was seen once would be learned by heart.
         cell: `"rnn"`, `"lstm"`, `"gru"`, or `"transformer"` to compare with.
         units: Hidden size, or one per layer.
         num_layers: Layers of the encoder.
@@ -154,7 +159,8 @@ class Forecaster(SequenceEstimator):
             best; a list of an ensemble's.
         validation_: Scores on the validation part: `pinball` (scaled), `mae`, `mase`,
             and seasonal naive's, `mase_naive`; empty where every series is too short.
-            freq_, season_length_, lookback_, scaling_, quantiles_: What was resolved.
+            freq_, season_length_, lookback_, calendar_, scaling_, quantiles_: What
+            was resolved.
 
     Example:
         >>> f = Forecaster(horizon=12)                                 # doctest: +SKIP
@@ -169,6 +175,7 @@ class Forecaster(SequenceEstimator):
         freq: str | int | None = None,
         season_length: int | None = None,
         lookback: int | str = "auto",
+        calendar: Sequence[str] | str = "auto",
         cell: str = "gru",
         units: int | Sequence[int] = 64,
         num_layers: int = 1,
@@ -216,6 +223,7 @@ class Forecaster(SequenceEstimator):
         self.freq = freq
         self.season_length = season_length
         self.lookback = lookback
+        self.calendar = calendar
         self.cell = cell
         self.units = units
         self.num_layers = num_layers
@@ -361,7 +369,7 @@ class Forecaster(SequenceEstimator):
         best = [fitting.choose_step(history) for history in histories]
         self._remember(histories, best)
         model = combine(members, self.jit)
-        self.validation_ = validate_members(model, histories, source, held_out, season)
+        self.validation_ = validate_members(model, source, held_out, season)
         spreads = calibrate_members(members, sources)
         self._calibration = fitting.learn_calibration(model, source, held_out)
         if verbose:
@@ -401,11 +409,15 @@ class Forecaster(SequenceEstimator):
         scalings = choose_scalings(self.scaling, len(lookbacks), panel)
         self.scaling_ = scalings[0] if len(set(scalings)) == 1 else "mixed"
         self._encoder = None
+        self.calendar_: tuple[str, ...] = ()
         self._settle()
         end = split_origins(panel.lengths, self._spec, validation=True).end
+        self.calendar_ = resolve_calendar(self, panel, end)
         self._encoder = CovariateEncoder.learn(panel, end)
         self._settle()
-        calendar = calendar_features(panel.grid.stamps(0, 1), self.freq_)
+        calendar = calendar_features(
+            panel.grid.stamps(0, 1), self.freq_, self.calendar_
+        )
         self._builder_args = network_arguments(
             self, lookbacks, scalings, calendar.shape[1]
         )
@@ -805,4 +817,5 @@ class Forecaster(SequenceEstimator):
             self.horizon,
             self.scaling_ in LOCATION_INVARIANT,
             self._encoder,
+            self.calendar_,
         )

@@ -93,27 +93,18 @@ def set_spreads(members: Sequence[keras.Model], spreads: Sequence[np.ndarray]) -
 
 
 def validate_members(
-    model: keras.Model,
-    histories: Sequence[pd.DataFrame],
-    source: WindowSource,
-    split: Split,
-    season_length: int,
+    model: keras.Model, source: WindowSource, split: Split, season_length: int
 ) -> dict[str, float]:
     """Scores on the validation windows: those of `validate`, and `pinball`, scaled.
 
     Args:
         model: One network, or an ensemble.
-        histories: Of each network.
         source: Windows of the first.
         split: What is held back of it.
         season_length: Steps in a season.
     """
-    if len(histories) == 1:
-        pinball = float(histories[0]["val_pinball"].min())
-    else:
-        pinball = fitting.score_pinball(model, source, split)
     return {
-        "pinball": pinball,
+        "pinball": fitting.score_pinball(model, source, split),
         **fitting.validate(model, source, split, season_length),
     }
 

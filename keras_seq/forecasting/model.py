@@ -17,6 +17,8 @@ Tensor = Any
 # A target this many scales away from its window is an outlier of the window's scale
 # (a first sale after silence), and must not outweigh a thousand others.
 MAX_SCALED_TARGET = 20.0
+# No window counts more than ten times as much as the usual one, or less than a tenth.
+WEIGHT_LIMITS = 0.1, 10.0
 
 
 @keras.saving.register_keras_serializable("keras_seq")
@@ -62,14 +64,14 @@ class ForecastModel(SequenceModel):
             y_pred: `(..., horizon, outputs)`.
             location: `(..., 1)`, of the scaling.
             scale: `(..., 1)`, of the scaling.
-            sample_weight: `(batch,)`.
+            sample_weight: `(...)`.
         """
         scaler = self.scaler
         y, y_pred = ops.cast(y, "float32"), ops.cast(y_pred, "float32")
         missing = ops.isnan(y)
         weight = 1.0 - ops.cast(missing, "float32")  # (..., horizon)
         if sample_weight is not None:
-            weight = weight * ops.cast(sample_weight, "float32")[:, None]
+            weight = weight * ops.cast(sample_weight, "float32")[..., None]
         # NaN must be gone before the arithmetic: 0 * NaN has a NaN gradient.
         target = scaler.transform(
             ops.where(missing, ops.zeros_like(y), y), location, scale
@@ -118,7 +120,12 @@ class ForecastModel(SequenceModel):
 
 @keras.saving.register_keras_serializable("keras_seq")
 class StreamModel(ForecastModel):
-    """Forecasts with the scale they were made in, and the states after them."""
+    """Forecasts with the scale they were made in, and the states after them.
+
+    A batch may have, as sample weights, `(batch,)`, what one unit of the target counts
+    in each row: forecasts then count by their scale, as in `WindowWeights`. NaN: each
+    forecast of the row counts 1.
+    """
 
     def compute_loss(
         self,
@@ -128,9 +135,14 @@ class StreamModel(ForecastModel):
         sample_weight: Tensor | None = None,
         training: bool = True,
     ) -> Tensor:
-        return self.scaled_loss(
-            y, y_pred["forecast"], y_pred["location"], y_pred["scale"]
-        )
+        location, scale = y_pred["location"], y_pred["scale"]  # (batch, steps, 1)
+        weights = None
+        if sample_weight is not None:
+            size = ops.exp(location) if self.scaler.scaling == "log" else scale
+            share = ops.cast(sample_weight, "float32")[:, None]
+            weights = ops.clip(share * size[..., 0], *WEIGHT_LIMITS)
+            weights = ops.where(ops.isnan(share), ops.ones_like(weights), weights)
+        return self.scaled_loss(y, y_pred["forecast"], location, scale, weights)
 
     @property
     def point_index(self) -> int:

@@ -9,6 +9,7 @@ from keras_seq.forecasting.features import CovariateEncoder
 from keras_seq.forecasting.intervals import Calibration
 from keras_seq.forecasting.panel import Panel
 from keras_seq.forecasting.streams import StreamStates
+from keras_seq.numpy_runtime.clock import calendar_rounds
 
 if TYPE_CHECKING:
     from keras_seq.forecasting.forecaster import Forecaster
@@ -19,6 +20,7 @@ _LEARNED = (
     "season_length_",
     "lookback_",
     "scaling_",
+    "calendar_",
     "best_step_",
     "validation_",
 )
@@ -49,8 +51,12 @@ def set_state(
     forecaster: "Forecaster", state: dict[str, Any], arrays: dict[str, np.ndarray]
 ) -> None:
     """Gives a forecaster of the same arguments what `get_state` told."""
+    # Files from before it was chosen do not name the calendar, which was all there is.
+    learned = {"calendar_": calendar_rounds(state["learned"]["freq_"])}
+    learned |= state["learned"]
     for name in _LEARNED:
-        setattr(forecaster, name, state["learned"][name])
+        setattr(forecaster, name, learned[name])
+    forecaster.calendar_ = tuple(forecaster.calendar_)
     forecaster.validation_ = {
         name: np.nan if value is None else value
         for name, value in forecaster.validation_.items()

@@ -15,6 +15,7 @@ from keras_seq.forecasting.fitting import (
     hide_categories,
 )
 from keras_seq.forecasting.streams import first_values, gather_chunk
+from keras_seq.forecasting.weights import WindowWeights
 from keras_seq.forecasting.windows import Split, WindowSource
 from keras_seq.layers.scaling import WindowScaler
 from keras_seq.layers.state import copy_weights
@@ -71,12 +72,13 @@ def train_stream(
     windows = WindowScaler(model.scaler.scaling)
     model.scaler.floor.assign(find_floor(windows, source, split, seed))
     shift = first_values(source)
+    season = builder_args["season_length"]
+    weights = WindowWeights.learn(model.scaler, source, split, season, seed)
+    about = source, split, shift, weights, count, size
     validation = None
     if len(split.series):
-        validation = validation_chunks(
-            source, split, shift, count, size, model.scaler.context
-        )
-    training = training_chunks(source, split, shift, count, size, per_epoch, seed)
+        validation = validation_chunks(*about, model.scaler.context)
+    training = training_chunks(*about, per_epoch, seed)
     history = fit_network(
         model, training, validation, epochs=epochs, seed=seed, **options
     )
@@ -95,6 +97,7 @@ def training_chunks(
     source: WindowSource,
     split: Split,
     shift: np.ndarray,
+    weights: WindowWeights | None,
     count: int,
     chunk_length: int,
     steps_per_epoch: int,
@@ -106,6 +109,7 @@ def training_chunks(
         source: Of the panel.
         split: How far each series trains.
         shift: float64, `(num_series,)`, subtracted.
+        weights: What the series' errors count; None: as they are scaled.
         count: Number of lanes.
         chunk_length: Steps of a chunk.
         steps_per_epoch: Batches of an epoch.
@@ -118,7 +122,7 @@ def training_chunks(
         inputs, target = gather_chunk(source, chunk, chunk_length, split.end, shift)
         random = np.random.default_rng(derive_seed(seed, epoch, step, "streams"))
         hide_categories(inputs, random)
-        return {**inputs, "reset": chunk.reset}, target
+        return _batch(inputs, chunk, target, weights)
 
     return Batches(steps_per_epoch, get_batch, endless=True)
 
@@ -127,6 +131,7 @@ def validation_chunks(
     source: WindowSource,
     split: Split,
     shift: np.ndarray,
+    weights: WindowWeights | None,
     count: int,
     chunk_length: int,
     context: int,
@@ -140,6 +145,7 @@ def validation_chunks(
         source: Of the panel.
         split: Its origins.
         shift: float64, `(num_series,)`, subtracted.
+        weights: What the series' errors count; None: as they are scaled.
         count: Number of lanes.
         chunk_length: Steps of a chunk.
         context: Last values that the network sees at once.
@@ -163,9 +169,22 @@ def validation_chunks(
         flat = offsets[chunk.sequence][:, None] + np.where(inside, place, 0)
         wanted = inside & asked[flat]
         target = np.where(wanted[..., None], target, np.float32(np.nan))
-        return {**inputs, "reset": chunk.reset}, target
+        return _batch(inputs, chunk, target, weights)
 
     return Batches(len(plan), get_batch)
+
+
+def _batch(
+    inputs: dict[str, np.ndarray],
+    chunk: Chunk,
+    target: np.ndarray,
+    weights: WindowWeights | None,
+) -> tuple[Any, ...]:
+    """What a step takes: inputs, targets, and what one unit counts in each lane."""
+    told = {**inputs, "reset": chunk.reset}
+    if weights is None:
+        return told, target
+    return told, target, weights.of_unit(chunk.sequence)
 
 
 class _Stretches(NamedTuple):

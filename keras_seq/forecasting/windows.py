@@ -28,12 +28,14 @@ class WindowSpec:
             in float64; if not, only windows whose level dwarfs their spread are
             moved. True for scalings that do not see the level anyway.
         encoder: Of covariates; None where there are none.
+        rounds: Of the calendar, as of `calendar_features`.
     """
 
     lookback: int
     horizon: int
     centered: bool
     encoder: CovariateEncoder | None = None
+    rounds: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class WindowSource:
         # One row per grid position, from `lookback` before the first stamp on.
         count = spec.lookback + panel.end + spec.horizon
         stamps = panel.grid.stamps(-spec.lookback, count)
-        self.calendar = CalendarRows(stamps, panel.grid.freq)
+        self.calendar = CalendarRows(stamps, panel.grid.freq, spec.rounds)
 
     def gather(
         self, series: np.ndarray, origins: np.ndarray, end: np.ndarray | None = None
@@ -166,6 +168,14 @@ class Split:
     end: np.ndarray
     series: np.ndarray
     origins: np.ndarray
+
+    def draw(
+        self, count: int, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Random windows to train on: series, drawn evenly, and an origin of each."""
+        eligible = np.flatnonzero(self.high >= self.low)
+        series = eligible[random.integers(len(eligible), size=count)]
+        return series, random.integers(self.low[series], self.high[series] + 1)
 
 
 def choose_lookback(

@@ -26,6 +26,9 @@ _SPANS: dict[str, Any] = {
 }
 _MONTHS = {"M": 1, "Q": 3, "Y": 12}
 _WITHIN_DAY = ("ns", "us", "ms", "s", "min", "h")
+_DAYS = ("D", "B", "C")
+# Rounds of the calendar, the shortest first.
+ROUNDS = ("day", "week", "year")
 
 
 @dataclass(frozen=True)
@@ -44,50 +47,79 @@ def parse_rule(freq: str) -> Rule:
     return Rule(int(found[1] or 1), found[2])
 
 
-def calendar(wall: Array, freq: str | int) -> Array:
+def calendar_rounds(freq: str | int) -> tuple[str, ...]:
+    """The rounds of the calendar in which steps of a frequency have different places.
+
+    Args:
+        freq: Time step, as pandas writes it; whole numbers have no calendar.
+
+    Returns:
+        Of `ROUNDS`, those longer than a step.
+    """
+    if isinstance(freq, int):
+        return ()
+    name = parse_rule(freq).name
+    if name in _WITHIN_DAY:
+        return ROUNDS
+    if name in _DAYS:
+        return ROUNDS[1:]
+    return ROUNDS[2:] if name == "W" or "M" in name or "Q" in name else ()
+
+
+def by_days(freq: str | int) -> bool:
+    """Whether a place in the year is a day of it; if not, it is a month."""
+    names = (*_WITHIN_DAY, *_DAYS, "W")
+    return not isinstance(freq, int) and parse_rule(freq).name in names
+
+
+def calendar(
+    wall: Array, freq: str | int, rounds: tuple[str, ...] | None = None
+) -> Array:
     """Positions in the day, week and year as points on circles.
 
-    Each position gives a sine and cosine of the first two harmonics; only those that
-    vary at this frequency and longer than a step are used.
+    Each position gives a sine and cosine of the first two harmonics.
 
     Args:
         wall: datetime64, any shape: the time that a clock on the wall shows; or whole
             numbers, which have no calendar.
         freq: Time step of the stamps, as pandas writes it.
+        rounds: Some of `calendar_rounds(freq)`, in that order; None: all of them.
 
     Returns:
         float32, one more axis than `wall`, `num_features`: none for yearly and integer
         stamps.
     """
-    return calendar_waves(calendar_places(wall, freq), wall.shape)
+    return calendar_waves(calendar_places(wall, freq, rounds), wall.shape)
 
 
-def calendar_places(wall: Array, freq: str | int) -> list[tuple[Array, float]]:
+def calendar_places(
+    wall: Array, freq: str | int, rounds: tuple[str, ...] | None = None
+) -> list[tuple[Array, float]]:
     """Minute of the day, day of the week and of the year, or month, from 0.
 
     Args:
-        wall: As of `calendar`.
-        freq: As of `calendar`.
+        wall: As of `calendar`, and so the others.
+        freq: Time step.
+        rounds: In which places are asked for.
 
     Returns:
-        Those that vary: uint16, of the shape of `wall`, and how many make a round.
+        For each round: uint16, of the shape of `wall`, and how many make a round.
     """
+    rounds = calendar_rounds(freq) if rounds is None else rounds
     if isinstance(freq, int) or not np.issubdtype(wall.dtype, np.datetime64):
         return []
-    places: list[tuple[Array, float]] = []
-    name = parse_rule(freq).name
-    within_day = name in _WITHIN_DAY
-    within_week = within_day or name in ("D", "B", "C")
     days = wall.astype("datetime64[D]")
-    if within_day:
-        places.append(((wall - days).astype("timedelta64[m]"), 1440))
-    if within_week:
-        places.append(((days.astype(np.int64) + 3) % 7, 7))  # day 0 was a Thursday
-    if within_week or name == "W":
-        year = days.astype("datetime64[Y]").astype("datetime64[D]")
-        places.append((days - year, 365.25))
-    elif "M" in name or "Q" in name:
-        places.append((wall.astype("datetime64[M]").astype(np.int64) % 12, 12))
+    places: list[tuple[Array, float]] = []
+    for name in rounds:
+        if name == "day":
+            places.append(((wall - days).astype("timedelta64[m]"), 1440))
+        elif name == "week":
+            places.append(((days.astype(np.int64) + 3) % 7, 7))  # 0 was a Thursday
+        elif by_days(freq):
+            year = days.astype("datetime64[Y]").astype("datetime64[D]")
+            places.append((days - year, 365.25))
+        else:
+            places.append((wall.astype("datetime64[M]").astype(np.int64) % 12, 12))
     return [(at.astype(np.int64).astype(np.uint16), period) for at, period in places]
 
 
@@ -117,11 +149,19 @@ class Clock:
         start: The stamp at position 0: a datetime64 (or an ISO string), which lies on
             the frequency, or a whole number.
         tz: Time zone; None for none. `start` and all stamps are then in UTC.
+        rounds: As of `calendar`, for `features`.
     """
 
-    def __init__(self, freq: str | int, start: Any, tz: str | None = None):
+    def __init__(
+        self,
+        freq: str | int,
+        start: Any,
+        tz: str | None = None,
+        rounds: tuple[str, ...] | None = None,
+    ):
         self.freq: Any = freq
         self.tz = tz
+        self.rounds = rounds
         self.start: Any = int(start) if isinstance(freq, int) else np.datetime64(start)
         self._rule = None if isinstance(freq, int) else parse_rule(freq)
 
@@ -221,7 +261,7 @@ class Clock:
 
             index = pd.DatetimeIndex(stamps.ravel(), tz="UTC").tz_convert(self.tz)
             stamps = index.tz_localize(None).to_numpy().reshape(stamps.shape)
-        return calendar(stamps, self.freq)
+        return calendar(stamps, self.freq, self.rounds)
 
     def _index(self, low: int, high: int) -> Any:
         """The stamps from one position to another, as pandas has them."""

@@ -82,12 +82,16 @@ class NumpyForecaster:
         self._encoder = None
         if "covariates" in state:
             self._encoder = CovariateEncoder.from_state(state["covariates"])
+        # Files from before it was chosen do not name the calendar, and tell all of it.
+        told = learned.get("calendar_")
+        rounds = None if told is None else tuple(told)
         self._log = learned["scaling_"] == "log"
         self._spec = WindowSpec(
             self.lookback_,
             self.horizon,
             learned["scaling_"] in LOCATION_INVARIANT,
             self._encoder,
+            rounds,
         )
         none = np.zeros((0, self.horizon), np.float32)
         self._calibration = Calibration(arrays.get("calibration", none))
@@ -100,7 +104,7 @@ class NumpyForecaster:
                 aware = datetime.fromisoformat(start)
                 start = aware.astimezone(UTC).replace(tzinfo=None)
             start = np.datetime64(start, tail["unit"])
-        self._clock = Clock(self.freq_, start, tail["tz"])
+        self._clock = Clock(self.freq_, start, tail["tz"], rounds)
         if not self._clock.plain and find_spec("pandas") is None:
             raise ArtifactError(
                 "Time steps and time zones that pandas alone knows need pandas, which "

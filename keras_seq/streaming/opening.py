@@ -188,10 +188,10 @@ def _serve(forecaster: Any) -> Served:
 
 def forecaster_clock(forecaster: Any) -> Clock:
     """The clock of a forecaster's training data; position 0 is where they begin."""
-    grid = forecaster._tail.grid
+    grid, rounds = forecaster._tail.grid, forecaster.calendar_
     if isinstance(grid.freq, int):
         return Clock(grid.freq, grid.start)
-    return Clock(grid.freq, _plain_stamp(grid.start), _zone(grid.start))
+    return Clock(grid.freq, _plain_stamp(grid.start), _zone(grid.start), rounds)
 
 
 def order_outputs(values: Array, *_: Any, point: int, count: int) -> Array:

@@ -1,5 +1,7 @@
 """Exported forecasters answer as the estimator does."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from keras_seq.export.litert import write_litert
 from keras_seq.export.plan import plan_of_model
 from keras_seq.forecasting import fitting
 from keras_seq.forecasting.windows import WindowSource, window_shift
-from keras_seq.numpy_runtime.clock import calendar
+from keras_seq.numpy_runtime.clock import calendar, calendar_rounds
 from tests.export.conftest import fit_series
 
 pytest.importorskip("tf2onnx")
@@ -163,7 +165,7 @@ def test_windows_are_moved_as_the_estimator_moves_them(level, centered):
 
 
 @pytest.mark.parametrize("freq", ["h", "15min", "D", "B", "W-SUN", "MS", "QE", "YS", 1])
-def test_the_manifest_names_each_number_of_the_calendar(forecaster, freq):
+def test_the_manifest_names_each_number_of_the_calendar(freq):
     from keras_seq.export.series import _calendar_parts
 
     stamp = np.array(["2021-05-12T15:30"], "datetime64[ns]")
@@ -173,12 +175,8 @@ def test_the_manifest_names_each_number_of_the_calendar(forecaster, freq):
         "day of the year / 365.25": 131 / 365.25,
         "month / 12": 4 / 12,
     }
-    before = forecaster.freq_
-    forecaster.freq_ = freq
-    try:
-        parts = _calendar_parts(forecaster)
-    finally:
-        forecaster.freq_ = before
+    fitted = SimpleNamespace(freq_=freq, calendar_=calendar_rounds(freq))
+    parts = _calendar_parts(fitted)
     shown = calendar(stamp if freq != 1 else np.array([3]), freq)[0]
     angles = [2 * np.pi * h * numbers[part] for part in parts for h in (1, 2)]
     expected = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]

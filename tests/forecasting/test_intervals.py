@@ -241,8 +241,10 @@ def test_calibration_is_of_the_training_that_had_not_seen_the_values(fitted, fra
 def test_calibration_is_saved(fitted, tmp_path):
     fitted.save(tmp_path / "f.kseq")
     twin = keras_seq.load(tmp_path / "f.kseq")
-    pd.testing.assert_frame_equal(twin.predict(level=[95]), fitted.predict(level=[95]))
-    pd.testing.assert_frame_equal(twin.simulate(5), fitted.simulate(5))
+    close = {"rtol": 1e-4}  # float32, of which some values come near zero
+    expected = fitted.predict(level=[95])
+    pd.testing.assert_frame_equal(twin.predict(level=[95]), expected, **close)
+    pd.testing.assert_frame_equal(twin.simulate(5), fitted.simulate(5), **close)
 
 
 @pytest.mark.parametrize(

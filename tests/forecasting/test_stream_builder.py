@@ -279,3 +279,32 @@ def test_the_model_says_what_it_takes():
         "state_0": 6,
         "state_1": 6,
     }
+
+
+@pytest.mark.parametrize("scaling", ["standard", "log"])
+def test_forecasts_count_by_their_scale(scaling):
+    model, _ = make_model("gru", scaling=scaling)
+    random = np.random.default_rng(4)
+    said = {
+        "forecast": 4 + random.random((ROWS, STEPS, HORIZON, 3), "float32"),
+        "location": 1 + random.random((ROWS, STEPS, 1), "float32"),
+        "scale": 0.2 + random.random((ROWS, STEPS, 1), "float32"),
+    }
+    y = 5 * np.exp(0.3 * random.normal(size=(ROWS, STEPS, HORIZON))).astype("float32")
+    share = np.array([0.5, np.nan, 1e3], np.float32)
+    loss = float(model.compute_loss(None, y, said, share))
+
+    location, scale = said["location"], said["scale"]  # (rows, steps, 1)
+    levels = np.array([0.1, 0.5, 0.9])
+    values = np.concatenate([said["forecast"], y[..., None]], axis=-1)
+    if scaling == "log":
+        size, scaled = np.exp(location), np.log(values) - location[..., None]
+    else:
+        size = scale
+        scaled = (values - location[..., None]) / scale[..., None]
+    error = np.clip(scaled[..., 3:], -20, 20) - scaled[..., :3]
+    pinball = 2 * np.maximum(levels * error, (levels - 1) * error).mean(axis=-1)
+    weight = np.clip(share[:, None, None] * size, 0.1, 10)
+    weight[1] = 1.0
+    expected = (pinball * weight).sum() / (weight.sum() * HORIZON)
+    assert loss == pytest.approx(expected, rel=1e-4)

@@ -9,6 +9,7 @@ import pytest
 from keras_seq.forecasting.features import (
     CalendarRows,
     calendar_features,
+    choose_rounds,
     default_season_length,
 )
 from keras_seq.forecasting.panel import Columns, Panel, TimeGrid
@@ -187,6 +188,30 @@ def test_a_long_series_takes_few_bytes_a_step():
     # Values and three places in the calendar are 14; the frame has 16.
     assert held < 15 * count
     assert peak < 40 * count
+
+
+@pytest.mark.parametrize(
+    ("freq", "steps", "expected"),
+    [
+        ("h", 47, ()),
+        ("h", 48, ("day",)),
+        ("h", 14 * 24, ("day", "week")),
+        ("h", 729 * 24, ("day", "week")),
+        ("h", 730 * 24, ("day", "week", "year")),
+        ("D", 40, ("week",)),
+        ("B", 10, ("week",)),
+        ("W-SUN", 104, ()),
+        ("W-SUN", 105, ("year",)),
+        ("MS", 23, ()),
+        ("MS", 24, ("year",)),
+        ("QE", 8, ("year",)),
+        ("YS", 50, ()),
+        (1, 1000, ()),
+    ],
+)
+def test_only_what_comes_round_twice_is_told(freq, steps, expected):
+    start = 0 if freq == 1 else pd.date_range("2022-03-01", periods=1, freq=freq)[0]
+    assert choose_rounds(TimeGrid(freq, start), steps) == expected
 
 
 @pytest.mark.parametrize("freq", ["h", "7min", "D", "W-SUN", "MS", "B"])

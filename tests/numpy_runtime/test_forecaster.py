@@ -1,9 +1,12 @@
 """A saved Forecaster answers with NumPy alone what it answers with Keras."""
 
+from zipfile import ZipFile
+
 import numpy as np
 import pandas as pd
 import pytest
 
+import keras_seq
 from keras_seq import ArtifactError, artifact, numpy_runtime
 from tests.numpy_runtime.fitted import (
     COVARIATES,
@@ -101,6 +104,40 @@ def test_frequencies_ensembles_and_names(tmp_path, freq, arguments):
     assert_same(model.predict(horizon=6), forecaster.predict(horizon=6))
     late = frame.iloc[6:30]
     assert_same(model.predict(columns_of(late)), forecaster.predict(late))
+
+
+@pytest.mark.parametrize(
+    ("freq", "rounds"), [("h", ("day",)), ("D", ("week",)), ("MS", ("year",))]
+)
+def test_places_in_the_calendar_that_a_network_is_told(tmp_path, freq, rounds):
+    """Of forty hours, days and months; the same in sessions, and after loading."""
+    frame = make_frame(freq, ids=("a",), length=60)[["unique_id", "ds", "y"]]
+    told = {"calendar": rounds} if freq == "h" else {}
+    forecaster, model = fit_forecaster(tmp_path / "m", frame, **told)
+    assert forecaster.calendar_ == rounds
+    assert forecaster._builder_args["num_future"] == 4
+    assert keras_seq.load(tmp_path / "m").calendar_ == rounds
+    expected = forecaster.predict()
+    assert_same(model.predict(), expected)
+    for session in (model.stream(), forecaster.stream()):
+        found = session.step(frame).to_frame().tail(4)
+        assert_same(found, expected)
+
+
+def test_files_from_before_it_was_chosen_are_told_all_of_the_calendar(tmp_path):
+    frame = make_frame("D", ids=("a",))[["unique_id", "ds", "y"]]
+    forecaster, _ = fit_forecaster(tmp_path / "m", frame, calendar=["week", "year"])
+    expected = forecaster.predict()
+    with ZipFile(tmp_path / "m") as old, ZipFile(tmp_path / "old", "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name.endswith(".json"):
+                content = content.replace(b'"calendar_"', b'"unknown_"')
+            new.writestr(name, content)
+    assert_same(numpy_runtime.load(tmp_path / "old").predict(), expected)
+    twin = keras_seq.load(tmp_path / "old")
+    assert twin.calendar_ == ("week", "year")
+    pd.testing.assert_frame_equal(twin.predict(), expected)
 
 
 def test_sessions_count_in_the_time_zone_of_the_training_data(tmp_path, monkeypatch):
