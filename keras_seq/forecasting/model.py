@@ -27,10 +27,11 @@ class ForecastModel(SequenceModel):
 
     Pinball loss (Koenker & Bassett 1978), doubled so that the median's equals the
     absolute error, averaged over quantiles and observed targets. Errors are measured
-    in each window's own scale, so that every series weighs the same; NaN targets
-    weigh nothing. With `point="mean"` half the squared error of the mean is added; on a
-    logarithmic scaling it is that of the ratio to the window's level, since the
-    exponential of a mean logarithm is no mean.
+    in each window's own scale, times its sample weight (in `Forecaster.fit` that of
+    `WindowWeights`), so that every series weighs the same; NaN targets weigh nothing.
+    With `point="mean"` half the squared error of the mean is added; on a logarithmic
+    scaling it is that of the ratio to the window's level, since the exponential of a
+    mean logarithm is no mean.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
