@@ -380,7 +380,7 @@ def test_not_fitted():
         ({"lookback": 2.5}, "`lookback` must be a whole number"),
         ({"cell": "gur"}, "`cell` must be one of.*Did you mean 'gru'"),
         ({"calendar": "year"}, "`calendar` must be 'auto' or a list of some of"),
-        ({"calendar": ["day"]}, r"of some of \['year'\], .*longer than a step of 'MS'"),
+        ({"calendar": ["day"]}, r"\['week', 'year'\], .* longer than a step of 'D'"),
         ({"scaling": "minmax"}, "`scaling` must be one of"),
         ({"quantiles": (0.9, 0.1)}, "`quantiles` must increase strictly"),
         ({"dropout": 1.5}, r"`dropout` must be a number in \[0, 1\)"),
