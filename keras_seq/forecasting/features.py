@@ -40,7 +40,7 @@ _SEASONS = {
     "BQE": 4,
 }
 # Of each round of the calendar.
-_DAYS = {"day": 1, "week": 7, "year": 365}
+_DAYS_OF_ROUND = {"day": 1, "week": 7, "year": 365}
 # Stamps whose calendar is computed at a time.
 _CHUNK = 1 << 16
 _SECONDS = {"s": 1, "min": 60, "h": 3600}
@@ -106,8 +106,8 @@ def choose_rounds(grid: Any, steps: int) -> tuple[str, ...]:
     rounds = calendar_rounds(grid.freq)
     if not rounds:
         return ()
-    first, last = grid.stamps(0, steps + 1)[[0, -1]]
-    return tuple(name for name in rounds if (last - first).days >= 2 * _DAYS[name])
+    days = (grid.stamps(steps, 1)[0] - grid.start).days
+    return tuple(name for name in rounds if days >= 2 * _DAYS_OF_ROUND[name])
 
 
 class CalendarRows:

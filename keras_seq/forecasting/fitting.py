@@ -140,10 +140,12 @@ def validate(
     """Scores a network on the validation windows, beside seasonal naive.
 
     Returns:
-        `mae`, in the unit of the target; `mase`, and `mase_naive`, the same of the
-        seasonal naive forecast.
+        `pinball`, the loss in the scale of each window; `mae`, in the unit of the
+        target; `mase`, and `mase_naive`, the same of the seasonal naive forecast.
     """
-    forecasts = forecast(model, source, split.series, split.origins)
+    forecasts, scaled = forecast_scaled(model, source, split.series, split.origins)
+    levels, missed = np.array(scaled.levels), scaled.actual[..., None] - scaled.values
+    pinball = np.maximum(levels * missed, (levels - 1) * missed)
     windows = source.gather(split.series, split.origins)
     actual = windows.target + windows.shift[:, None]
     reachable = season_length if season_length <= source.spec.lookback else 1
@@ -151,18 +153,11 @@ def validate(
     scale = naive_scale(source.panel, season_length, split.end)[split.series, None]
     error = np.abs(forecasts[:, :, model.point_index] - actual)
     return {
+        "pinball": 2 * float(np.nanmean(pinball)),
         "mae": finite_mean(error),
         "mase": finite_mean(error / scale),
         "mase_naive": finite_mean(np.abs(naive - actual) / scale),
     }
-
-
-def score_pinball(model: keras.Model, source: WindowSource, split: Split) -> float:
-    """Mean pinball loss on the validation windows, in the scale of each, doubled."""
-    _, scaled = forecast_scaled(model, source, split.series, split.origins)
-    levels = np.array(scaled.levels)
-    error = scaled.actual[..., None] - scaled.values
-    return 2 * float(np.nanmean(np.maximum(levels * error, (levels - 1) * error)))
 
 
 def calibrate(model: keras.Model, source: WindowSource, split: Split) -> np.ndarray:

@@ -31,7 +31,6 @@ from keras_seq.forecasting.members import (
     calibrate_members,
     set_spreads,
     train_members,
-    validate_members,
     window_sources,
 )
 from keras_seq.forecasting.panel import Columns, Panel, make_panel
@@ -369,7 +368,7 @@ class Forecaster(SequenceEstimator):
         best = [fitting.choose_step(history) for history in histories]
         self._remember(histories, best)
         model = combine(members, self.jit)
-        self.validation_ = validate_members(model, source, held_out, season)
+        self.validation_ = fitting.validate(model, source, held_out, season)
         spreads = calibrate_members(members, sources)
         self._calibration = fitting.learn_calibration(model, source, held_out)
         if verbose:

@@ -92,22 +92,5 @@ def set_spreads(members: Sequence[keras.Model], spreads: Sequence[np.ndarray]) -
         member.get_layer("quantiles").spread.assign(spread)
 
 
-def validate_members(
-    model: keras.Model, source: WindowSource, split: Split, season_length: int
-) -> dict[str, float]:
-    """Scores on the validation windows: those of `validate`, and `pinball`, scaled.
-
-    Args:
-        model: One network, or an ensemble.
-        source: Windows of the first.
-        split: What is held back of it.
-        season_length: Steps in a season.
-    """
-    return {
-        "pinball": fitting.score_pinball(model, source, split),
-        **fitting.validate(model, source, split, season_length),
-    }
-
-
 def _split(source: WindowSource, validation: bool) -> Split:
     return split_origins(source.panel.lengths, source.spec, validation)

@@ -1,6 +1,7 @@
 """Windows: which origins to train on, and their gathering, batch by batch."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -173,9 +174,14 @@ class Split:
         self, count: int, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Random windows to train on: series, drawn evenly, and an origin of each."""
-        eligible = np.flatnonzero(self.high >= self.low)
-        series = eligible[random.integers(len(eligible), size=count)]
+        which = random.integers(len(self._eligible), size=count)
+        series = self._eligible[which]
         return series, random.integers(self.low[series], self.high[series] + 1)
+
+    @cached_property
+    def _eligible(self) -> np.ndarray:
+        """Series that have a training origin."""
+        return np.flatnonzero(self.high >= self.low)
 
 
 def choose_lookback(

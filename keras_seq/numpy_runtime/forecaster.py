@@ -27,7 +27,7 @@ from keras_seq.forecasting.plain_panel import PlainPanel
 from keras_seq.forecasting.rolling import roll
 from keras_seq.forecasting.streams import StreamStates, run_streams
 from keras_seq.forecasting.windows import WindowSource, WindowSpec, model_inputs
-from keras_seq.numpy_runtime.clock import Clock
+from keras_seq.numpy_runtime.clock import Clock, calendar_rounds
 from keras_seq.numpy_runtime.forecast_network import ForecastNetwork
 from keras_seq.numpy_runtime.scaling import LOCATION_INVARIANT
 from keras_seq.numpy_runtime.stream_network import StreamNetwork
@@ -83,8 +83,7 @@ class NumpyForecaster:
         if "covariates" in state:
             self._encoder = CovariateEncoder.from_state(state["covariates"])
         # Files from before it was chosen do not name the calendar, and tell all of it.
-        told = learned.get("calendar_")
-        rounds = None if told is None else tuple(told)
+        rounds = tuple(learned.get("calendar_", calendar_rounds(self.freq_)))
         self._log = learned["scaling_"] == "log"
         self._spec = WindowSpec(
             self.lookback_,
