@@ -71,13 +71,18 @@ def naive_scale(panel: PlainPanel, season_length: int, end: np.ndarray) -> np.nd
     Returns:
         float64, `(num_series,)`; NaN where there is no such difference or all are 0.
     """
-    scale = np.full(len(panel.ids), np.nan)
-    for i, start in enumerate(panel.offsets[:-1]):
-        values = panel.values[start : start + end[i]]
-        steps = np.abs(values[season_length:] - values[:-season_length])
-        if np.nansum(steps) > 0:
-            scale[i] = np.nanmean(steps)
-    return scale
+    steps = np.abs(panel.values[season_length:] - panel.values[:-season_length])
+    known = np.isfinite(steps)
+    # One more, of no weight, so that each series begins within what is added up.
+    steps = np.append(np.where(known, steps, 0.0), 0.0)
+    known = np.append(known, False)
+    first = np.minimum(panel.offsets[:-1], len(steps) - 1)
+    stop = np.clip(panel.offsets[:-1] + end - season_length, first, len(steps) - 1)
+    bounds = np.stack([first, stop], axis=1).ravel()
+    total = np.add.reduceat(steps, bounds)[::2]
+    count = np.add.reduceat(known, bounds, dtype=np.int64)[::2]
+    some = (stop > first) & (total > 0)
+    return np.where(some, total, np.nan) / np.maximum(count, 1)
 
 
 def score(
