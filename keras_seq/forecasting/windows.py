@@ -227,8 +227,9 @@ def split_origins(
     held = np.maximum(lengths // 10, horizon)
     held = np.where(validation & (lengths > 2 * horizon), held, 0)
     end = lengths - held
-    high = np.maximum(np.maximum(end - horizon, end // 2), 1)
-    high = np.where(end < 2, 0, high)
+    # One target is enough: a whole horizon would keep the newest values from being
+    # seen as context, and from all targets but the farthest.
+    high = end - 1
     # A long series has full windows enough; a short one starts half way.
     low = np.minimum(spec.lookback, np.maximum(high // 2, 1))
     series, origins = [], []

@@ -112,7 +112,8 @@ def test_training_never_sees_the_validation_part(length):
         assert split.origins.max() == length - spec.horizon
         assert length - split.end[0] >= max(spec.horizon, length // 10)
     if length >= 2:
-        assert 1 <= split.low[0] <= split.high[0] < split.end[0]
+        assert 1 <= split.low[0] <= split.high[0]
+        assert split.high[0] == split.end[0] - 1  # all but the last value are context
     else:
         assert split.high[0] < split.low[0]
 
