@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from keras_seq.errors import check_integer
 from keras_seq.forecasting.builder import build_forecaster
-from keras_seq.forecasting.parts import DECODER_UNITS, embedding_width
+from keras_seq.forecasting.parts import embedding_width
 from keras_seq.layers.cells import CELL_MATHS
 from keras_seq.layers.pooling import POOLINGS
 from keras_seq.layers.recurrent import check_units
@@ -211,26 +211,33 @@ def _forecast_parts(given: dict[str, Any], length: int | None) -> list[Part]:
     if given["auxiliary"]:
         count = count_segments(steps, segment or 1)
         parts.append(_dense("next_step", width, segment or 1, count))
-    context = width + 2 + static
+    context, features = width + 2 + static, given["decoder_units"]
     if segment is None:
-        parts.append(_dense("decoder", context, horizon * DECODER_UNITS))
+        parts.append(_dense("decoder", context, horizon * features))
     else:
-        parts += _segment_decoder(segment, horizon, context, width, future)
+        parts += _segment_decoder(
+            segment, horizon, context, width, future, features
+        )
     if future:
-        dense = _dense("future_decoder", future, DECODER_UNITS, horizon)
-        parts.append(dense._replace(parameters=future * DECODER_UNITS))
+        dense = _dense("future_decoder", future, features, horizon)
+        parts.append(dense._replace(parameters=future * features))
         dense = _dense("future_linear", future, 1, horizon)
         parts.append(dense._replace(parameters=future))
     parts.append(_dense("linear", steps, horizon))
-    quantiles = _dense("quantiles", DECODER_UNITS, levels, horizon)
+    quantiles = _dense("quantiles", features, levels, horizon)
     parts.append(quantiles._replace(parameters=quantiles.parameters + 2))
     if given["point"] == "mean":
-        parts.append(_dense("mean_head", DECODER_UNITS, 1, horizon))
+        parts.append(_dense("mean_head", features, 1, horizon))
     return parts
 
 
 def _segment_decoder(
-    segment: int, horizon: int, context: int, units: int, future: int
+    segment: int,
+    horizon: int,
+    context: int,
+    units: int,
+    future: int,
+    features: int,
 ) -> list[Part]:
     steps = min(segment, horizon)
     count = count_segments(horizon, steps)
@@ -238,7 +245,7 @@ def _segment_decoder(
     parts = [
         _dense("decoder/state", context, units),
         Part("decoder/positions", count * units, 2 * numbers, numbers, numbers),
-        _dense("decoder/steps", units, steps * DECODER_UNITS, count),
+        _dense("decoder/steps", units, steps * features, count),
     ]
     if future:
         known = _dense("decoder/known", steps * future, units, count)

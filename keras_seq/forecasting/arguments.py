@@ -41,6 +41,7 @@ _BUILDER_ARGS = (
     "num_heads",
     "conv_filters",
     "conv_width",
+    "decoder_units",
     "auxiliary",
     "auxiliary_weight",
     "learning_rate",
@@ -60,6 +61,7 @@ _WINDOWED_ARGS: dict[str, Any] = {
     "auxiliary_weight": 0.1,
     "decoder": "auto",
     "segment_length": "auto",
+    "decoder_units": 64,
     "ensemble": 1,
     "distribution": None,
 }

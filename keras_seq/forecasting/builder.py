@@ -60,6 +60,7 @@ def build_forecaster(
     conv_width: int = 3,
     decoder: str = "auto",
     segment_length: int | str = "auto",
+    decoder_units: int = 64,
     auxiliary: str | None = None,
     auxiliary_weight: float = 0.1,
     stateful: bool = False,
@@ -121,6 +122,8 @@ def build_forecaster(
         segment_length: Steps in a segment; `"auto"`: a season, halved or doubled until
             the lookback has 4 to 16 segments. A lookback that is no multiple starts
             with missing steps, a horizon that is none is cut.
+        decoder_units: Features of each step of the horizon, from which its quantiles
+            are read.
         auxiliary: `"next_step"` trains the encoder to predict each next value of the
             window as well; all those of each next segment where it reads segments.
         auxiliary_weight: Of that loss beside the main one.
@@ -177,6 +180,7 @@ def build_forecaster(
     )
     check_season(season_length, "lookback", lookback)
     _check_direction(bidirectional)
+    check_integer("decoder_units", decoder_units, 1)
     check_number("auxiliary_weight", auxiliary_weight, above=0)
     check_structure(
         cell=cell,
@@ -238,6 +242,7 @@ def build_forecaster(
             conv_filters=conv_filters,
             conv_width=conv_width,
             segment=segment,
+            decoder_units=decoder_units,
             static_cardinalities=static_cardinalities,
             auxiliary_weight=auxiliary_weight if auxiliary else None,
             mean=point == "mean",
@@ -264,6 +269,7 @@ def _forecast(
     conv_filters: int | None,
     conv_width: int,
     segment: int | None,
+    decoder_units: int,
     static_cardinalities: Sequence[int],
     auxiliary_weight: float | None,
     mean: bool,
@@ -323,6 +329,7 @@ def _forecast(
         season_length=season_length,
         dropout=dropout,
         segment=segment,
+        decoder_units=decoder_units,
         mean=mean,
     )
     return WindowUnscaler(scaler.scaling, name="unscaler")(forecast, location, scale)

@@ -103,6 +103,7 @@ class Forecaster(SequenceEstimator):
             `segment_length` is given.
         segment_length: Steps in a segment; `"auto"`: a season, halved or doubled until
             the lookback has 4 to 16 segments.
+        decoder_units: Features of each step ahead, from which its quantiles are read.
         auxiliary: `"next_step"` trains to predict each next value as well.
         auxiliary_weight: Of that loss beside the main one.
         stateful: Whether series are read as streams, from the first step to the last
@@ -194,6 +195,7 @@ class Forecaster(SequenceEstimator):
         conv_width: int = 3,
         decoder: str = "auto",
         segment_length: int | str = "auto",
+        decoder_units: int = 64,
         auxiliary: str | None = None,
         auxiliary_weight: float = 0.1,
         stateful: bool = False,
@@ -242,6 +244,7 @@ class Forecaster(SequenceEstimator):
         self.conv_width = conv_width
         self.decoder = decoder
         self.segment_length = segment_length
+        self.decoder_units = decoder_units
         self.auxiliary = auxiliary
         self.auxiliary_weight = auxiliary_weight
         self.stateful = stateful
@@ -429,10 +432,7 @@ class Forecaster(SequenceEstimator):
         if "members" in arguments:
             members = [build_member(own) for own in arguments["members"]]
             return combine(members, arguments["jit"])
-        if arguments.get("stateful"):
-            return build_member(arguments)
-        # Files from before there were segments do not name a decoder.
-        return build_member({"decoder": "direct", **arguments})
+        return build_member(arguments)
 
     def predict(
         self,

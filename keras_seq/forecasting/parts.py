@@ -15,10 +15,6 @@ from keras_seq.training.runtime import resolve_jit
 
 Tensor = Any
 
-# Width of the decoder: features per horizon step.
-DECODER_UNITS = 16
-
-
 def check_forecast(
     *,
     horizon: int,
@@ -110,6 +106,7 @@ def decode(
     season_length: int,
     dropout: float,
     segment: int | None,
+    decoder_units: int,
     mean: bool,
 ) -> Tensor:
     """From what the encoder says of a window to the forecasts after it, scaled.
@@ -127,6 +124,7 @@ def decode(
         season_length: Steps in a season.
         dropout: Rate before the decoder.
         segment: Steps of a segment; None for a direct decoder.
+        decoder_units: Features of each step ahead.
         mean: Whether there is an output for the mean.
 
     Returns:
@@ -136,15 +134,15 @@ def decode(
     context = keras.layers.Dropout(dropout, name="dropout")(encoded)
     context = ops.concatenate([context, noise, *static], axis=-1)
     if segment is None:
-        decoded = keras.layers.Dense(horizon * DECODER_UNITS, name="decoder")(context)
-        decoded = ops.reshape(decoded, (-1, horizon, DECODER_UNITS))
+        decoded = keras.layers.Dense(horizon * decoder_units, name="decoder")(context)
+        decoded = ops.reshape(decoded, (-1, horizon, decoder_units))
     else:
         told = [] if ahead is None else [ahead]
         decoded = SegmentDecoder(
-            horizon, segment, units, DECODER_UNITS, name="decoder"
+            horizon, segment, units, decoder_units, name="decoder"
         )(context, *told)
     if ahead is not None:
-        dense = keras.layers.Dense(DECODER_UNITS, use_bias=False, name="future_decoder")
+        dense = keras.layers.Dense(decoder_units, use_bias=False, name="future_decoder")
         decoded = decoded + dense(ahead)
     linear = keras.layers.Dense(
         horizon, kernel_initializer="zeros", dtype="float32", name="linear"

@@ -28,6 +28,10 @@ from keras_seq.training.runtime import dtype_policy, seeded
 
 Tensor = Any
 
+# Features of each step ahead. A quarter of those of windows: they are computed at every
+# step of every stream, and would cost more than the recurrence.
+_DECODER_UNITS = 16
+
 
 @suggests_names
 def build_stream_forecaster(
@@ -311,6 +315,7 @@ def _forecast_stream(
         season_length=season_length,
         dropout=dropout,
         segment=None,
+        decoder_units=_DECODER_UNITS,
         mean=mean,
     )
     unscaler = WindowUnscaler(scaler.scaling, name="unscaler")

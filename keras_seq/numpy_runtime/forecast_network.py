@@ -45,6 +45,7 @@ DEFAULTS: dict[str, Any] = {
     "conv_width": 3,
     "decoder": "auto",
     "segment_length": "auto",
+    "decoder_units": 64,
     "stateful": False,
     "precision": None,
 }

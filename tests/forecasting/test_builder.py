@@ -384,6 +384,7 @@ def test_survives_keras_s_own_format(decoder, tmp_path):
         ({"cell": "transformer", "units": 5, "num_heads": 2}, "must be divisible"),
         ({"point": "mode"}, "`point` must be one of 'median', 'mean'"),
         ({"decay_steps": 0}, "`decay_steps` must be"),
+        ({"decoder_units": 0}, "`decoder_units` must be a whole number"),
         ({"decoder": "segmnt"}, "`decoder` must be one of.*Did you mean 'segment'"),
         ({"segment_length": "long"}, "`segment_length` must be 'auto' or a whole"),
         ({"segment_length": 9}, "`segment_length` must not exceed `lookback`"),

@@ -250,11 +250,14 @@ def test_segments_are_settled_by_fit_and_saved(tmp_path, frame):
         Forecaster(**SMALL, segment_length=13).fit(frame)
 
 
-def test_files_from_before_segments_are_decoded_directly(tmp_path):
-    forecaster = Forecaster(**{**SMALL, "lookback": 96, "units": 3}, decoder="direct")
+@pytest.mark.parametrize("count", [1, 2])
+def test_files_from_before_there_were_other_decoders(tmp_path, count):
+    small = {**SMALL, "lookback": 96, "units": 3, "decoder_units": 16}
+    forecaster = Forecaster(**small, decoder="direct", ensemble=count)
     forecaster.fit(seasonal_frame(1, 120), verbose=0)
-    for name in ("decoder", "segment_length"):
-        del forecaster._builder_args[name]
+    for own in forecaster._member_args():
+        for name in ("decoder", "segment_length", "decoder_units"):
+            del own[name]
     forecaster.save(tmp_path / "f.kseq")
     twin = keras_seq.load(tmp_path / "f.kseq")
     pd.testing.assert_frame_equal(twin.predict(), forecaster.predict())

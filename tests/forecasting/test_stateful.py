@@ -191,6 +191,7 @@ def test_instruments_that_look_into_windows_refuse_it(fitted):
         ({"cell": "transformer"}, "`cell` must be"),
         ({"ensemble": 2}, "`ensemble` does not go with stateful=True"),
         ({"decoder": "segment"}, "`decoder` does not go with stateful=True"),
+        ({"decoder_units": 8}, "`decoder_units` does not go with stateful=True"),
         ({"auxiliary": "next_step"}, "`auxiliary` does not go with stateful=True"),
         ({"recurrent_dropout": 0.1}, "`recurrent_dropout` does not go"),
         ({"chunk_length": 0}, "`chunk_length` must be a whole number"),
