@@ -215,9 +215,7 @@ def _forecast_parts(given: dict[str, Any], length: int | None) -> list[Part]:
     if segment is None:
         parts.append(_dense("decoder", context, horizon * features))
     else:
-        parts += _segment_decoder(
-            segment, horizon, context, width, future, features
-        )
+        parts += _segment_decoder(segment, horizon, context, width, future, features)
     if future:
         dense = _dense("future_decoder", future, features, horizon)
         parts.append(dense._replace(parameters=future * features))

@@ -15,6 +15,7 @@ from keras_seq.training.runtime import resolve_jit
 
 Tensor = Any
 
+
 def check_forecast(
     *,
     horizon: int,
