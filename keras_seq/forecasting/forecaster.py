@@ -47,6 +47,9 @@ from keras_seq.training.estimator import SequenceEstimator
 if TYPE_CHECKING:
     from keras_seq.streaming import ForecastSession
 
+# What networks were built with in files from before there was anything else to name.
+_FORMER_ARGS = {"decoder": "direct", "decoder_units": 16}
+
 
 class Forecaster(SequenceEstimator):
     """Forecasts many series with one recurrent network.
@@ -429,10 +432,12 @@ class Forecaster(SequenceEstimator):
         return self._builder_args.get("members", [self._builder_args])
 
     def _build_model(self, **arguments: Any) -> keras.Model:
-        if "members" in arguments:
-            members = [build_member(own) for own in arguments["members"]]
-            return combine(members, arguments["jit"])
-        return build_member(arguments)
+        if arguments.get("stateful"):
+            return build_member(arguments)
+        # Not added to the arguments kept, of which snapshots of sessions have a digest.
+        several = arguments.get("members", [arguments])
+        members = [build_member({**_FORMER_ARGS, **own}) for own in several]
+        return combine(members, arguments["jit"])
 
     def predict(
         self,

@@ -51,7 +51,6 @@ def set_state(
     forecaster: "Forecaster", state: dict[str, Any], arrays: dict[str, np.ndarray]
 ) -> None:
     """Gives a forecaster of the same arguments what `get_state` told."""
-    _complete(forecaster._builder_args)
     # Files from before it was chosen do not name the calendar, which was all there is.
     learned = {"calendar_": calendar_rounds(state["learned"]["freq_"])}
     learned |= state["learned"]
@@ -73,11 +72,3 @@ def set_state(
         StreamStates.from_state(arrays) if forecaster.stateful else None
     )
     forecaster._settle()
-
-
-def _complete(arguments: dict[str, Any]) -> None:
-    """Adds arguments of networks that files from before there were such do not name."""
-    if not arguments.get("stateful"):
-        for own in arguments.get("members", [arguments]):
-            own.setdefault("decoder", "direct")
-            own.setdefault("decoder_units", 16)

@@ -163,8 +163,12 @@ def serve(
 def _serve(forecaster: Any) -> Served:
     """A fitted `Forecaster`."""
     model, calibration = forecaster.model_, forecaster._calibration
+    builder = forecaster._builder_args
+    if not forecaster.stateful and "members" not in builder:
+        # Files from before there were segments do not name a decoder.
+        builder = {"decoder": "direct", **builder}
     return Served(
-        builder=forecaster._builder_args,
+        builder=builder,
         weights=model_weights(model),
         model=model,
         clock=forecaster_clock(forecaster),

@@ -1,5 +1,6 @@
 """Forecaster from raw frames to forecasts: exact where it must be, honest always."""
 
+import json
 from copy import copy
 
 import numpy as np
@@ -9,7 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import keras_seq
-from keras_seq import ArtifactError, Forecaster
+from keras_seq import ArtifactError, Forecaster, numpy_runtime
 from tests.grids import often
 
 SMALL = {
@@ -261,6 +262,12 @@ def test_files_from_before_there_were_other_decoders(tmp_path, count):
     forecaster.save(tmp_path / "f.kseq")
     twin = keras_seq.load(tmp_path / "f.kseq")
     pd.testing.assert_frame_equal(twin.predict(), forecaster.predict())
+    # Snapshots of its sessions, of then and of the other runtime, still fit.
+    kept = json.loads(json.dumps(forecaster._builder_args))  # without tuples
+    assert twin._builder_args == kept
+    twin.stream(history="fit").snapshot(tmp_path / "f.session")
+    in_numpy = numpy_runtime.load(tmp_path / "f.kseq").stream()
+    in_numpy.restore(tmp_path / "f.session")
 
 
 def test_other_names_integer_time_and_no_id(frame):
