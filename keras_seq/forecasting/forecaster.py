@@ -500,14 +500,16 @@ class Forecaster(SequenceEstimator):
         `conformal=True` as the held-back errors. From step to step they go together
         as the held-back errors did (a normal copula of their ranks), so that totals
         and extremes over several steps have the right spread; without a held-back
-        part, as errors of a random walk. Paths of different series are independent,
-        so a total over series would spread too little where series share shocks.
+        part, as errors of a random walk. Beyond the fitted horizon each part of a path
+        goes on from where the one before it ended. Paths of different series are
+        independent, so a total over series would spread too little where series
+        share shocks.
 
         Args:
             num_paths: Paths of each series.
             history: As in `predict`.
             future: As in `predict`.
-            horizon: Steps, at most the fitted `horizon`; None: all of them.
+            horizon: As in `predict`.
             seed: Of the draws; the paths of a series do not depend on which others
                 are drawn.
 
@@ -522,22 +524,12 @@ class Forecaster(SequenceEstimator):
         self._check_fitted()
         check_integer("num_paths", num_paths, 1)
         check_integer("seed", seed, 0)
-        horizon = self._check_horizon(horizon)
+        if horizon is not None:
+            check_integer("horizon", horizon, 1)
         panel = self._tail if history is None else self._panel(history, fitted=True)
         panel = self._look_ahead(panel, future, horizon)
-        paths = draw_paths(self, panel, num_paths, seed)
-        return self._columns.rename(path_frame(panel, paths[:, :horizon]))
-
-    def _check_horizon(self, horizon: int | None) -> int:
-        """The steps to forecast, at most as many as were fitted."""
-        if horizon is None:
-            return self.horizon
-        if check_integer("horizon", horizon, 1) > self.horizon:
-            raise ValueError(
-                f"`horizon` must not exceed the fitted one, {self.horizon}. "
-                f"Received: {horizon=}"
-            )
-        return horizon
+        paths = draw_paths(self, panel, num_paths, seed, horizon)
+        return self._columns.rename(path_frame(panel, paths))
 
     def _warn_of_few_errors(self) -> None:
         if self._calibration.usable:

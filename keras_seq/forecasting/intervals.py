@@ -86,12 +86,28 @@ class ScaledForecasts:
                 "Sample paths need a quantile beside the median, or conformal=True. "
                 f"Received: quantiles={self.levels}"
             )
-        knots, scores = ndtri(np.array(self.levels)), ndtri(shares)
-        left = np.clip(np.searchsorted(knots, scores) - 1, 0, len(knots) - 2)
-        weight = (scores - knots[left]) / (knots[left + 1] - knots[left])
-        low = np.take_along_axis(self.values, left, axis=-1)
-        high = np.take_along_axis(self.values, left + 1, axis=-1)
-        return low + weight * (high - low)
+        return interpolate_quantiles(self.values, self.levels, shares)
+
+
+def interpolate_quantiles(
+    values: np.ndarray, levels: Sequence[float] | np.ndarray, shares: np.ndarray
+) -> np.ndarray:
+    """Quantiles from others: as of a normal distribution through the two beside each.
+
+    Args:
+        values: `(num_windows, horizon, num_levels)`.
+        levels: The quantile of each, at least two, in order.
+        shares: Which are asked for, `(num_windows, horizon, num_shares)`.
+
+    Returns:
+        `(num_windows, horizon, num_shares)`.
+    """
+    knots, scores = ndtri(np.array(levels)), ndtri(shares)
+    left = np.clip(np.searchsorted(knots, scores) - 1, 0, len(knots) - 2)
+    weight = (scores - knots[left]) / (knots[left + 1] - knots[left])
+    low = np.take_along_axis(values, left, axis=-1)
+    high = np.take_along_axis(values, left + 1, axis=-1)
+    return low + weight * (high - low)
 
 
 def scale_forecasts(
@@ -286,7 +302,11 @@ def accumulate(parts: Sequence[np.ndarray], middle: int, log: bool) -> np.ndarra
 
 
 def draw_shares(
-    correlation: np.ndarray, num_paths: int, ids: np.ndarray, seed: int
+    correlation: np.ndarray,
+    num_paths: int,
+    ids: np.ndarray,
+    seed: int,
+    spread: np.ndarray | None = None,
 ) -> np.ndarray:
     """Draws where sample paths run, as shares of each step's distribution.
 
@@ -295,21 +315,33 @@ def draw_shares(
     Schefzik et al. 2013), so that the quantiles of few paths are the forecast's.
 
     Args:
-        correlation: Of the steps, `(horizon, horizon)`.
+        correlation: Of the steps of one forecast, `(steps, steps)`.
         num_paths: Paths of each series.
         ids: Names of the series; each has random numbers of its own.
         seed: Of the draws.
+        spread: How far each step's own forecast may stray, `(num_series, horizon)`,
+            where forecasts follow each other (see `accumulate`): each goes on from
+            where the path was at the end of the one before. None: there is one.
 
     Returns:
         float64, `(num_series, horizon, num_paths)`, within (0, 1).
     """
-    root = np.linalg.cholesky(correlation + 1e-9 * np.eye(len(correlation)))
-    shares = np.empty((len(ids), len(correlation), num_paths))
+    steps = len(correlation)
+    if spread is None:
+        spread = np.ones((len(ids), steps))
+    root = np.linalg.cholesky(correlation + 1e-9 * np.eye(steps))
+    shares = np.empty((*spread.shape, num_paths))
     for index, name in enumerate(ids):
         random = np.random.default_rng(derive_seed(seed, str(name), "paths"))
-        scores = root @ random.standard_normal((len(root), num_paths))
-        rank = np.argsort(np.argsort(scores, axis=1), axis=1)
-        shares[index] = (rank + random.uniform(0.001, 0.999, rank.shape)) / num_paths
+        carried = np.zeros(num_paths)
+        for start in range(0, spread.shape[1], steps):
+            own = spread[index, start : start + steps, None]
+            scores = root @ random.standard_normal((steps, num_paths))
+            errors = own * scores[: len(own)] + carried
+            carried = errors[-1]
+            rank = np.argsort(np.argsort(errors, axis=1), axis=1)
+            within = random.uniform(0.001, 0.999, rank.shape)
+            shares[index, start : start + steps] = (rank + within) / num_paths
     return shares
 
 

@@ -164,6 +164,21 @@ def test_paths_go_together_as_the_errors_did():
     np.testing.assert_allclose(np.corrcoef(ndtri(shares[0])), truth, atol=0.08)
 
 
+def test_paths_of_several_forecasts_go_on_from_their_ends():
+    correlation = 0.5 ** np.abs(np.subtract.outer(np.arange(3), np.arange(3)))
+    own = np.array([[1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 4.0]])
+    shares = draw_shares(correlation, 4000, np.array(["a"], object), 0, own)
+    sizes = np.zeros((9, 9))  # errors of each forecast by itself
+    np.fill_diagonal(sizes, np.append(own, [1.0, 1.0]))
+    alone = sizes @ np.kron(np.eye(3), correlation) @ sizes
+    carried = np.eye(9)
+    carried[3:, 2], carried[6:, 5] = 1.0, 1.0
+    total = (carried @ alone @ carried.T)[:7, :7]
+    sizes = np.sqrt(np.diag(total))
+    truth = total / np.outer(sizes, sizes)
+    np.testing.assert_allclose(np.corrcoef(ndtri(shares[0])), truth, atol=0.05)
+
+
 @pytest.mark.parametrize("count", [0, 1, 12])
 def test_correlation_of_few_windows_is_one(count):
     random = np.random.default_rng(0)
@@ -255,17 +270,18 @@ def test_calibration_is_saved(fitted, frame, tmp_path):
 @pytest.mark.parametrize(
     ("conformal", "scaling"), [(True, "standard"), (True, "log"), (False, "log")]
 )
-def test_paths_are_distributed_as_the_quantiles_say(frame, conformal, scaling):
+@pytest.mark.parametrize("horizon", [3, 8])
+def test_paths_are_distributed_as_the_quantiles_say(frame, conformal, scaling, horizon):
     positive = frame[frame["unique_id"] < "s10"].assign(
         y=lambda f: np.exp(f["y"] / 1e4)
     )
     forecaster = Forecaster(**TINY, conformal=conformal, scaling=scaling)
     forecaster.fit(positive, verbose=0)
-    paths = forecaster.simulate(1000)
+    paths = forecaster.simulate(1000, horizon=horizon)
     assert list(paths) == ["unique_id", "path", "ds", "y"]
-    assert len(paths) == 10 * 1000 * 3
+    assert len(paths) == 10 * 1000 * horizon
     marginal = paths.groupby(["unique_id", "ds"])["y"]
-    forecasts = forecaster.predict().set_index(["unique_id", "ds"])
+    forecasts = forecaster.predict(horizon=horizon).set_index(["unique_id", "ds"])
     spread = forecasts["y_hat_q0.9"] - forecasts["y_hat_q0.1"]
     for share in (0.1, 0.9):
         difference = marginal.quantile(share) - forecasts[f"y_hat_q{share}"]
@@ -307,6 +323,17 @@ def test_paths_are_repeatable_and_each_series_has_its_own(fitted, frame):
     pd.testing.assert_frame_equal(short, kept)
 
 
+def test_paths_go_on_beyond_the_horizon_from_where_they_were(fitted):
+    paths = fitted.simulate(400, seed=3, horizon=8)
+    within = paths[paths["ds"] < 63].reset_index(drop=True)
+    pd.testing.assert_frame_equal(within, fitted.simulate(400, seed=3))
+    beyond = paths[paths["ds"] >= 63]
+    ends = within[within["ds"] == 62][["unique_id", "path", "y"]]
+    both = beyond.merge(ends, on=["unique_id", "path"])
+    ranks = both.groupby(["unique_id", "ds"])[["y_x", "y_y"]].rank()
+    assert ranks["y_x"].corr(ranks["y_y"]) > 0.6
+
+
 def test_nothing_held_back_is_told_and_leaves_the_network_quantiles():
     short = noise_frame(5, 5)
     with pytest.warns(UserWarning, match="too little held back to calibrate"):
@@ -329,5 +356,5 @@ def test_bad_number_of_paths(fitted):
         fitted.simulate(0)
     with pytest.raises(ValueError, match="`seed` must be"):
         fitted.simulate(3, seed=-1)
-    with pytest.raises(ValueError, match="must not exceed the fitted one"):
-        fitted.simulate(3, horizon=4)
+    with pytest.raises(ValueError, match="`horizon` must be"):
+        fitted.simulate(3, horizon=0)
