@@ -186,7 +186,7 @@ class Forecaster(SequenceEstimator):
         point: str = "median",
         conformal: bool = False,
         scaling: str = "auto",
-        dropout: float = 0.0,
+        dropout: float = 0.1,
         recurrent_dropout: float = 0.0,
         normalization: str | None = None,
         residual: bool = False,
