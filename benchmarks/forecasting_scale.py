@@ -24,7 +24,8 @@ def make_frame(num_series: int, steps: int, season: int, freq: str) -> pd.DataFr
     random = np.random.default_rng(0)
     shape = num_series, steps
     level = random.uniform(50, 500, (num_series, 1))
-    walk = np.cumsum(random.normal(0, 0.01, shape), axis=1)
+    stride = 0.01 * min(1.0, 72 / steps) ** 0.5  # a long walk goes no farther
+    walk = np.cumsum(random.normal(0, stride, shape), axis=1)
     phase = random.uniform(0, 2 * np.pi, (num_series, 1))
     round_ = 2 * np.pi * np.arange(steps) / season
     noise = random.normal(0, 0.05, shape)
