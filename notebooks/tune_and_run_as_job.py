@@ -74,7 +74,7 @@ print("seasonal naive:", round(naive, 3))
 print("arguments of the winner:", result.best_params_)
 
 # %% [markdown]
-# A smaller network is ahead of the forecaster as it was, by two hundredths on both: about what another seed would make. That is the usual outcome of a handful of trials around good defaults; here all of them are also cut short at 50 steps, for speed, which favours networks that learn fast. (Seconds are those of a machine that was busy with other work.)
+# A smaller network is ahead of the forecaster as it was, by three hundredths on validation and one afterwards: about what another seed would make. That is the usual outcome of a handful of trials around good defaults; here all of them are also cut short at 50 steps, for speed, which favours networks that learn fast. (Seconds are those of a machine that was busy with other work.)
 #
 # ## As a job file
 #
