@@ -55,7 +55,6 @@ STATISTICAL = ("AutoETS", "DynamicOptimizedTheta")
 def load(name: str, train: pd.DataFrame, seed: int) -> Callable[[], pd.DataFrame]:
     """Imports what a model needs; the result fits and forecasts, column `y_hat`."""
     if name in STATISTICAL:
-
         return partial(forecast_peer, name, train, 1, SEASON, HORIZON)
     if name in NEURAL:
         from neuralforecast import NeuralForecast, models
