@@ -11,11 +11,11 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 from large_text import peak_mb
 
 
@@ -45,8 +45,7 @@ def make_frame(num_series: int, steps: int, season: int, freq: str) -> pd.DataFr
 
 def resident_mb() -> float:
     """Memory that this process has resident now."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * 4096 / 2**20
+    return psutil.Process().memory_info().rss / 2**20
 
 
 def run(num_series: int, steps: int, season: int, freq: str) -> dict[str, Any]:

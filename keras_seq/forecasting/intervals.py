@@ -301,6 +301,11 @@ def accumulate(parts: Sequence[np.ndarray], middle: int, log: bool) -> np.ndarra
     return np.concatenate(joined, axis=1)
 
 
+def all_positive(parts: Sequence[np.ndarray]) -> bool:
+    """Whether distances of all forecasts may be taken for ratios."""
+    return all(bool((part > 0).all()) for part in parts)
+
+
 def draw_shares(
     correlation: np.ndarray,
     num_paths: int,

@@ -7,9 +7,15 @@ import pandas as pd
 
 from keras_seq.forecasting.fitting import forecast, forecast_scaled
 from keras_seq.forecasting.frames import add_levels, forecast_frame
-from keras_seq.forecasting.intervals import draw_shares, interpolate_quantiles
+from keras_seq.forecasting.intervals import (
+    ScaledForecasts,
+    accumulate,
+    all_positive,
+    draw_shares,
+    interpolate_quantiles,
+)
 from keras_seq.forecasting.panel import Panel
-from keras_seq.forecasting.rolling import roll
+from keras_seq.forecasting.rolling import roll, roll_parts
 from keras_seq.forecasting.streams import StreamStates
 from keras_seq.forecasting.windows import WindowSource
 
@@ -79,45 +85,26 @@ def draw_paths(
     """
     step, horizon = forecaster.horizon, horizon or forecaster.horizon
     start = _where_streams_stand(forecaster, panel)
-    about = forecaster._calibration.correlation(), num_paths, panel.ids, seed
-    if horizon <= step:
-        return _distribution(forecaster, panel, draw_shares(*about), start)[1][
-            :, :horizon
-        ]
-    levels = np.union1d(_FINE, forecaster.quantiles_)
-    middle = int(np.searchsorted(levels, 0.5))
-    log = forecaster.scaling_ == "log"
-    _, values = roll(
+    _, forecasts = roll_parts(
         panel,
-        lambda seen: _distribution(forecaster, seen, levels, start),
+        lambda seen: _scaled_once(forecaster, seen, start),
         step=step,
         horizon=horizon,
-        middle=middle,
-        log=log,
     )
-    shares = draw_shares(*about, _own_spread(values, step, log))
-    first = _distribution(forecaster, panel, shares[:, :step], start)[1]
+    about = forecaster._calibration.correlation(), num_paths, panel.ids, seed
+    if len(forecasts) == 1:
+        shares = draw_shares(*about)
+        return _quantiles(forecaster, forecasts[0], shares)[:, :horizon]
+    levels = np.union1d(_FINE, forecaster.quantiles_)
+    parts = [_quantiles(forecaster, each, levels) for each in forecasts]
+    log = forecaster.scaling_ == "log" and all_positive(parts)
+    values = accumulate(parts, int(np.searchsorted(levels, 0.5)), log)
+    alone = np.concatenate(parts, axis=1)
+    low, high = alone[..., 0], alone[..., -1]
+    shares = draw_shares(*about, np.log(high / low) if log else high - low)
+    first = _quantiles(forecaster, forecasts[0], shares[:, :step])
     beyond = interpolate_quantiles(values[:, step:], levels, shares[:, step:])
-    return np.concatenate([first, beyond], axis=1)
-
-
-def _own_spread(values: np.ndarray, step: int, log: bool) -> np.ndarray:
-    """How far forecasts that `accumulate` joined stray each by itself.
-
-    Args:
-        values: `(num_series, horizon, num_quantiles)`, joined.
-        step: Steps of one forecast.
-        log: As of `accumulate`.
-
-    Returns:
-        `(num_series, horizon)`.
-    """
-    low, high = values[..., 0], values[..., -1]
-    spread = np.log(high / low) if log and (low > 0).all() else high - low
-    begin = np.zeros_like(spread)
-    for first in range(step, spread.shape[1], step):
-        begin[:, first : first + step] = spread[:, first - 1, None]
-    return np.sqrt(np.maximum(spread**2 - begin**2, 1e-12 * spread**2))
+    return np.concatenate([first, beyond], axis=1)[:, :horizon]
 
 
 def _where_streams_stand(forecaster: "Forecaster", panel: Panel) -> StreamStates | None:
@@ -133,27 +120,35 @@ def _forecast_once(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The point forecast, `(num_series, horizon)`, and quantiles on a last axis."""
     if forecaster._calibrated:
-        return _distribution(forecaster, panel, np.array(quantiles), start)
+        point, scaled = _scaled_once(forecaster, panel, start)
+        return point, _quantiles(forecaster, scaled, np.array(quantiles))
     values = forecast(*_asked(forecaster, panel, start))
     point = values[..., forecaster.model_.point_index]
     return point, values[..., : len(quantiles)]
 
 
-def _distribution(
-    forecaster: "Forecaster",
-    panel: Panel,
-    shares: np.ndarray,
-    start: StreamStates | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """As `_forecast_once`, any quantiles: `(num_shares,)`, or by series and step."""
+def _scaled_once(
+    forecaster: "Forecaster", panel: Panel, start: StreamStates | None
+) -> tuple[np.ndarray, ScaledForecasts]:
+    """The point forecast, `(num_series, horizon)`, and all of it scaled."""
     values, scaled = forecast_scaled(*_asked(forecaster, panel, start))
-    point = values[..., forecaster.model_.point_index]
-    shares = np.broadcast_to(shares, (*point.shape, shares.shape[-1]))
+    return values[..., forecaster.model_.point_index], scaled
+
+
+def _quantiles(
+    forecaster: "Forecaster", scaled: ScaledForecasts, shares: np.ndarray
+) -> np.ndarray:
+    """Any quantiles, in the unit of the target: `(num_series, horizon, num_shares)`.
+
+    Args:
+        forecaster: Fitted.
+        scaled: Its forecasts.
+        shares: Which; broadcasts to the result.
+    """
     if forecaster._calibrated:
-        found = forecaster._calibration.quantiles(scaled, shares)
-    else:
-        found = scaled.interpolate(shares)
-    return point, scaled.unscale(found)
+        return scaled.unscale(forecaster._calibration.quantiles(scaled, shares))
+    shares = np.broadcast_to(shares, (*scaled.median.shape, shares.shape[-1]))
+    return scaled.unscale(scaled.interpolate(shares))
 
 
 def _asked(

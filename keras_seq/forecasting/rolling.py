@@ -1,12 +1,14 @@
 """roll: forecasts beyond the horizon that a network knows, by going on from its own."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from keras_seq.forecasting.intervals import accumulate
+from keras_seq.forecasting.intervals import accumulate, all_positive
 from keras_seq.forecasting.plain_panel import PlainPanel
+
+Part = TypeVar("Part")
 
 
 def roll(
@@ -33,14 +35,36 @@ def roll(
     Returns:
         The point forecast, `(num_series, horizon)`, and quantiles on a last axis.
     """
+    points, parts = roll_parts(panel, forecast_once, step=step, horizon=horizon)
+    log = log and all_positive(parts)
+    values = accumulate(parts, middle, log)[:, :horizon]
+    return np.concatenate(points, axis=1)[:, :horizon], values
+
+
+def roll_parts(
+    panel: PlainPanel,
+    forecast_once: Callable[[Any], tuple[np.ndarray, Part]],
+    *,
+    step: int,
+    horizon: int,
+) -> tuple[list[np.ndarray], list[Part]]:
+    """As `roll`, but leaves the forecasts apart, each of `step` steps.
+
+    Args:
+        panel: As of `roll`, and so the others.
+        forecast_once: From histories to the point forecast and whatever is asked for.
+        step: Steps of one forecast.
+        horizon: Steps in all.
+
+    Returns:
+        Point forecasts, `(num_series, step)` each, and what was asked for beside each.
+    """
     points: list[np.ndarray] = []
-    parts: list[np.ndarray] = []
+    parts: list[Part] = []
     for start in range(0, horizon, step):
         if start:
             panel = panel.extended(points[-1])
         point, part = forecast_once(panel)
         points.append(point)
         parts.append(part)
-    log = log and all((part > 0).all() for part in parts)
-    values = accumulate(parts, middle, log)[:, :horizon]
-    return np.concatenate(points, axis=1)[:, :horizon], values
+    return points, parts
