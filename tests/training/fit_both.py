@@ -34,8 +34,13 @@ from keras_seq.training.distribution import distributed  # noqa: E402
 if "KERAS_DISTRIBUTION_PROCESS_ID" in os.environ:
     keras.distribution.initialize()
 
-# The clip bites in every step, so that it matters where it is done.
-COMMON = {"distribution": DISTRIBUTION, "units": 4, "global_clipnorm": 0.05, "seed": 0}
+COMMON = {
+    "distribution": DISTRIBUTION,
+    "units": 4,
+    "dropout": 0.0,  # each replica would draw masks of its own
+    "global_clipnorm": 0.05,  # bites in every step, so that it matters where it is done
+    "seed": 0,
+}
 
 
 def fit_text() -> dict:
@@ -45,8 +50,7 @@ def fit_text() -> dict:
     labels = ["good" in text for text in texts]
     clf = TextClassifier(
         embedding_dim=4,
-        dropout=0.0,
-        ngram_dropout=0.0,  # each replica would draw masks of its own
+        ngram_dropout=0.0,
         batch_size=16,  # 81 texts: the last batch is not full
         epochs=2,
         learning_rate=0.01,
