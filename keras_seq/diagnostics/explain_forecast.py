@@ -157,7 +157,8 @@ def explain_forecast(
     `baseline`, and the contributions add up to `y_hat` less it. The scale that the
     network measures a window by is held fixed, so that a covariate has all of its
     effect and not part of it with the window. What is linear is explained exactly.
-    A step that is missing adds nothing.
+    A step that is missing adds nothing. A forecast that `predict` keeps from falling
+    below zero (`nonnegative`) is explained as it was before.
 
     Args:
         forecaster: A fitted `Forecaster`; of an `ensemble` the median is explained.

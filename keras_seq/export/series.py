@@ -11,6 +11,7 @@ from keras_seq.export.plan import Comparison, Plan, Port, Run, rebuilt
 from keras_seq.forecasting import fitting
 from keras_seq.forecasting.features import MAX_SCALED_COVARIATE, Encoding
 from keras_seq.forecasting.forecaster import Forecaster
+from keras_seq.forecasting.nonnegative import LOW_LEVEL, LOW_PART, bend
 from keras_seq.forecasting.windows import _LEVEL_OVER_SPREAD, WindowSource
 from keras_seq.layers.segments import count_segments
 from keras_seq.numpy_runtime.clock import by_days
@@ -26,10 +27,10 @@ def plan_network(estimator: Forecaster) -> Plan:
     model = rebuilt(estimator)
 
     def compare(run: Run) -> Iterator[Comparison]:
-        for windows, expected in _samples(estimator):
+        for windows, expected, knees in _samples(estimator):
             found = run(fitting.model_inputs(windows))["forecasts"]
             shift = windows.shift[:, None, None]
-            yield Comparison(expected, found.astype(np.float64) + shift)
+            yield Comparison(expected, bend(found.astype(np.float64) + shift, knees))
 
     shape = (None, estimator.horizon, model.output_shape[-1])
     about = "The outputs, in the order of `outputs_of_network`."
@@ -43,6 +44,12 @@ def plan_network(estimator: Forecaster) -> Plan:
         f"the forecasts, of windows whose level is above {_LEVEL_OVER_SPREAD:g} times "
         "their spread."
     )
+    if estimator._spec.nonnegative:
+        facts["bent_forecasts"] = (
+            "The estimator bends forecasts that fall below the knee, which nine in ten "
+            "values of the window lie above, and which is at most half their mean, to "
+            "knee * exp(forecast / knee - 1)."
+        )
     return Plan(
         model,
         lambda given: {"forecasts": model(given, training=False)},
@@ -73,11 +80,13 @@ def plan_windows(
         window = given["target"]
         shift = _shift(window, estimator._spec.centered)  # (batch, 1)
         values = model({**given, "target": window - shift}, training=False)
-        values = ops.cast(values, "float32")
-        return {name: values[..., place] + shift for name, place in places.items()}
+        values = ops.cast(values, "float32") + shift[:, None]
+        if estimator._spec.nonnegative:
+            values = _bend(values, window)
+        return {name: values[..., place] for name, place in places.items()}
 
     def compare(run: Run) -> Iterator[Comparison]:
-        for windows, expected in _samples(estimator):
+        for windows, expected, _ in _samples(estimator):
             inputs = fitting.model_inputs(windows)
             raw = windows.past.astype(np.float64) + windows.shift[:, None]
             found = run({**inputs, "target": raw.astype(np.float32)})
@@ -139,6 +148,30 @@ def _shift(window: Tensor, centered: bool) -> Tensor:
     spread = ops.max(gaps, axis=1, keepdims=True)
     large = ops.abs(last) > _LEVEL_OVER_SPREAD * spread
     return ops.where(large, last, ops.zeros_like(last))
+
+
+def _bend(values: Tensor, window: Tensor) -> Tensor:
+    """As `nonnegative.bend` with `find_knees`.
+
+    Args:
+        values: `(batch, horizon, outputs)`.
+        window: `(batch, lookback)`, raw; NaN is missing.
+    """
+    missing = ops.isnan(window)
+    zeros = ops.zeros_like(window)
+    # Not infinity, of which ONNX makes NaN where it is multiplied by nothing.
+    ordered = ops.sort(ops.where(missing, zeros + 3e38, window), axis=1)
+    count = ops.sum(ops.cast(ops.logical_not(missing), "int32"), axis=1, keepdims=True)
+    places = ops.arange(window.shape[1], dtype="int32")[None]
+    low = ops.where(places == (count - 1) // LOW_PART, ordered, zeros)
+    total = ops.sum(ops.where(missing, zeros, window), axis=1, keepdims=True)
+    mean = total / ops.cast(ops.maximum(count, 1), "float32")
+    low = ops.sum(low, axis=1, keepdims=True)
+    knee = ops.maximum(ops.minimum(low, LOW_LEVEL * mean), 0.0)[..., None]
+    known = ops.logical_and(count > 0, ordered[:, :1] >= 0)[..., None]
+    share = values / ops.maximum(knee, 1e-30)
+    below = knee * ops.exp(ops.clip(share - 1, -80.0, 0.0))
+    return ops.where(ops.logical_and(known, values < knee), below, values)
 
 
 def network_outputs(estimator: Forecaster, named_point: bool = True) -> dict[str, int]:
@@ -262,12 +295,13 @@ def series_facts(estimator: Forecaster) -> dict[str, Any]:
         "freq": estimator.freq_,
         "season_length": estimator.season_length_,
         "scaling": estimator.scaling_,
+        "nonnegative": estimator.nonnegative_,
         "target": estimator.target_col,
     }
 
 
-def _samples(estimator: Forecaster) -> Iterator[tuple[Any, np.ndarray]]:
-    """Windows of the training data's end, full and short, and their forecasts."""
+def _samples(estimator: Forecaster) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+    """Windows of the training data's end, full and short, forecasts and knees."""
     panel = estimator._tail
     source = WindowSource(panel, estimator._spec)
     chosen = np.linspace(0, len(panel.ids) - 1, min(len(panel.ids), _SAMPLES))
@@ -275,4 +309,5 @@ def _samples(estimator: Forecaster) -> Iterator[tuple[Any, np.ndarray]]:
     lengths = panel.lengths[series]
     for origins in (lengths, np.maximum(lengths // 2, 1)):
         windows = source.gather(series, origins)
-        yield windows, fitting.forecast(estimator.model_, source, series, origins)
+        expected = fitting.forecast(estimator.model_, source, series, origins)
+        yield windows, expected, source.knees(windows)

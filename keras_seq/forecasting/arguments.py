@@ -183,6 +183,25 @@ def choose_scalings(scaling: str, count: int, panel: Panel) -> list[str]:
     return ["standard"] * count
 
 
+def resolve_nonnegative(forecaster: "Forecaster", panel: Panel) -> bool:
+    """Whether forecasts are kept from falling below zero."""
+    asked, least = forecaster.nonnegative, float(np.nanmin(panel.values))
+    check_choice("nonnegative", asked, (True, False, "auto"))
+    if asked == "auto":
+        return least >= 0 and not forecaster.stateful
+    if asked and forecaster.stateful:
+        raise ValueError(
+            "`nonnegative` does not go with stateful=True, where no window tells what "
+            "is usual: leave it at 'auto'. Received: nonnegative=True"
+        )
+    if asked and least < 0:
+        raise ValueError(
+            f"`nonnegative` must be False where {forecaster.target_col!r} is negative. "
+            f"Received: nonnegative=True, the least value is {least:g}"
+        )
+    return bool(asked)
+
+
 def network_arguments(
     forecaster: "Forecaster",
     lookbacks: list[int],

@@ -14,6 +14,7 @@ from keras_seq.forecasting.intervals import (
     scale_forecasts,
 )
 from keras_seq.forecasting.model import StreamModel
+from keras_seq.forecasting.nonnegative import bend
 from keras_seq.forecasting.scores import finite_mean, naive_scale, repeat_season
 from keras_seq.forecasting.streams import StreamStates, run_streams
 from keras_seq.forecasting.weights import WindowWeights
@@ -303,13 +304,26 @@ def forecast(
     """
     if isinstance(model, StreamModel):
         return run_streams(model, source, series, origins, start).values
+    return bend(*_straight(model, source, series, origins, batch_size))
+
+
+def _straight(
+    model: keras.Model,
+    source: WindowSource,
+    series: np.ndarray,
+    origins: np.ndarray,
+    batch_size: int = 1024,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Forecasts that may fall below zero, and the knees at which they are to bend."""
     parts = []
     for first in range(0, len(series), batch_size):
         chosen = slice(first, first + batch_size)
         windows = source.gather(series[chosen], origins[chosen])
         raw = np.asarray(model.predict_on_batch(model_inputs(windows)))
-        parts.append(raw.astype(np.float64) + windows.shift[:, None, None])
-    return np.concatenate(parts)
+        values = raw.astype(np.float64) + windows.shift[:, None, None]
+        parts.append((values, source.knees(windows)))
+    values, knees = zip(*parts, strict=True)
+    return np.concatenate(values), np.concatenate(knees)
 
 
 def forecast_scaled(
@@ -324,5 +338,6 @@ def forecast_scaled(
         values, *scales = run_streams(model, source, series, origins, start)
         scaled = scale_forecasts(model, source, series, origins, values, scales)
         return values, scaled
-    values = forecast(model, source, series, origins)
-    return values, scale_forecasts(model, source, series, origins, values)
+    values, knees = _straight(model, source, series, origins)
+    scaled = scale_forecasts(model, source, series, origins, values)
+    return bend(values, knees), scaled

@@ -20,6 +20,7 @@ from keras_seq.forecasting.arguments import (
     network_arguments,
     resolve_calendar,
     resolve_lookbacks,
+    resolve_nonnegative,
     resolve_season,
 )
 from keras_seq.forecasting.backtest import check_windows, cut_folds, rolling_origin
@@ -33,6 +34,7 @@ from keras_seq.forecasting.members import (
     train_members,
     window_sources,
 )
+from keras_seq.forecasting.nonnegative import bends
 from keras_seq.forecasting.panel import Columns, Panel, make_panel
 from keras_seq.forecasting.prediction import draw_paths, forecast_panel
 from keras_seq.forecasting.scores import score, score_backtest, seasonal_naive
@@ -88,6 +90,11 @@ class Forecaster(SequenceEstimator):
             network after it in logarithms, where all values are positive and the
             largest of the usual series is a quarter above its least (`scaling_` is
             then `"mixed"`): the two err differently.
+        nonnegative: Whether forecasts are kept from falling below zero: under the
+            lowest tenth of their window, or half its mean, they are bent towards zero,
+            which they reach only where values are zero. `"auto"`: where no training
+            value is negative, and never if `stateful` (`nonnegative_`). Forecasts in
+            logarithms are positive by themselves.
         dropout: Rate between layers and before the decoder.
         recurrent_dropout: Rate on the recurrent state.
         normalization: Of each recurrent layer's outputs: `"layer"`, `"batch"` or None.
@@ -162,8 +169,8 @@ class Forecaster(SequenceEstimator):
             best; a list of an ensemble's.
         validation_: Scores on the validation part: `pinball` (scaled), `mae`, `mase`,
             and seasonal naive's, `mase_naive`; empty where every series is too short.
-            freq_, season_length_, lookback_, calendar_, scaling_, quantiles_: What
-            was resolved.
+            freq_, season_length_, lookback_, calendar_, scaling_, nonnegative_,
+            quantiles_: What was resolved.
 
     Example:
         >>> f = Forecaster(horizon=12)                                 # doctest: +SKIP
@@ -186,6 +193,7 @@ class Forecaster(SequenceEstimator):
         point: str = "median",
         conformal: bool = False,
         scaling: str = "auto",
+        nonnegative: bool | str = "auto",
         dropout: float = 0.1,
         recurrent_dropout: float = 0.0,
         normalization: str | None = None,
@@ -235,6 +243,7 @@ class Forecaster(SequenceEstimator):
         self.point = point
         self.conformal = conformal
         self.scaling = scaling
+        self.nonnegative = nonnegative
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
         self.normalization = normalization
@@ -413,6 +422,7 @@ class Forecaster(SequenceEstimator):
         self.lookback_ = lookbacks[0]
         scalings = choose_scalings(self.scaling, len(lookbacks), panel)
         self.scaling_ = scalings[0] if len(set(scalings)) == 1 else "mixed"
+        self.nonnegative_ = resolve_nonnegative(self, panel)
         self._encoder = None
         self.calendar_: tuple[str, ...] = ()
         self._settle()
@@ -814,4 +824,5 @@ class Forecaster(SequenceEstimator):
             self.scaling_ in LOCATION_INVARIANT,
             self._encoder,
             self.calendar_,
+            bends({"scaling_": self.scaling_, "nonnegative_": self.nonnegative_}),
         )

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from keras_seq.forecasting.nonnegative import bend, unbend
 from keras_seq.forecasting.windows import WindowSource
 from keras_seq.hashing import derive_seed
 from keras_seq.numpy_runtime.special import ndtri
@@ -32,6 +33,8 @@ class ScaledForecasts:
         scale: float64, `(num_windows, 1)`, of the scaling.
         shift: float64, `(num_windows, 1)`: was subtracted before scaling.
         log: Whether the scaled unit is a logarithm.
+        knees: float64, `(num_windows,)`: below, unscaled forecasts are bent (see
+            `nonnegative`), which scaled values know nothing of.
     """
 
     values: np.ndarray
@@ -41,6 +44,7 @@ class ScaledForecasts:
     scale: np.ndarray
     shift: np.ndarray
     log: bool
+    knees: np.ndarray
 
     @property
     def median(self) -> np.ndarray:
@@ -70,7 +74,7 @@ class ScaledForecasts:
         )
         if self.log:
             return np.exp(np.minimum(scaled + location, 80.0)) + shift
-        return scaled * scale + location + shift
+        return bend(scaled * scale + location + shift, self.knees)
 
     def interpolate(self, shares: np.ndarray) -> np.ndarray:
         """The distribution that the trained quantiles suggest, scaled.
@@ -126,7 +130,7 @@ def scale_forecasts(
         source: Windows.
         series: int64, `(num_windows,)`.
         origins: int64, `(num_windows,)`.
-        values: float64, `(num_windows, horizon, num_outputs)`, of `fitting.forecast`.
+        values: float64, `(num_windows, horizon, num_outputs)`, not bent.
         scales: Location, scale and shift of each, `(num_windows, 1)`; None: those of
             the windows.
         batch_size: Windows at a time.
@@ -137,14 +141,17 @@ def scale_forecasts(
         chosen = slice(start, start + batch_size)
         windows = source.gather(series[chosen], origins[chosen])
         target, shift = windows.target, windows.shift[:, None]
+        knees = source.knees(windows)
         if scales is None:
             _, _, location, scale = scaler(windows.past)
         else:
             target = target + (shift - scales[2][chosen])
             location, scale, shift = (x[chosen] for x in scales)
+        if source.spec.nonnegative:
+            target = (unbend(target + shift, knees) - shift).astype(np.float32)
         actual = scaler.transform(target, location, scale)
-        parts.append((actual, location, scale, shift))
-    actual, location, scale, shift = (
+        parts.append((actual, location, scale, shift, knees))
+    actual, location, scale, shift, knees = (
         np.concatenate([np.asarray(x, np.float64) for x in column])
         for column in zip(*parts, strict=True)
     )
@@ -156,7 +163,7 @@ def scale_forecasts(
     else:
         scaled = (moved - location[..., None]) / scale[..., None]
     return ScaledForecasts(
-        scaled, levels, actual, location, scale, shift, scaler.scaling == "log"
+        scaled, levels, actual, location, scale, shift, scaler.scaling == "log", knees
     )
 
 
@@ -275,7 +282,9 @@ class Calibration:
         return np.where(shares == 0.5, 0.0, found)
 
 
-def accumulate(parts: Sequence[np.ndarray], middle: int, log: bool) -> np.ndarray:
+def accumulate(
+    parts: Sequence[np.ndarray], middle: int, log: bool, nonnegative: bool
+) -> np.ndarray:
     """Joins forecasts that each began at the end of the one before.
 
     A forecast takes what it begins with for given. What the one before may have missed
@@ -286,6 +295,8 @@ def accumulate(parts: Sequence[np.ndarray], middle: int, log: bool) -> np.ndarra
         parts: `(num_series, steps, num_quantiles)` each, quantiles in order.
         middle: Which quantile is the median.
         log: Whether distances are ratios; values are then positive.
+        nonnegative: Whether what no part of a series falls below, zero, the whole
+            does not either.
 
     Returns:
         `(num_series, sum of steps, num_quantiles)`; the first part as it was.
@@ -298,7 +309,11 @@ def accumulate(parts: Sequence[np.ndarray], middle: int, log: bool) -> np.ndarra
         away = after - median
         total = median + np.sign(away) * np.hypot(away, carried)
         joined.append(np.exp(total) if log else total)
-    return np.concatenate(joined, axis=1)
+    whole = np.concatenate(joined, axis=1)
+    if not nonnegative:
+        return whole
+    kept = np.min([part.min(axis=(1, 2)) for part in parts], axis=0) >= 0
+    return np.where(kept[:, None, None], np.maximum(whole, 0.0), whole)
 
 
 def all_positive(parts: Sequence[np.ndarray]) -> bool:

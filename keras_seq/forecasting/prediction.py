@@ -57,6 +57,7 @@ def forecast_panel(
         horizon=horizon or forecaster.horizon,
         middle=shown.index(0.5),
         log=forecaster.scaling_ == "log",
+        nonnegative=forecaster._spec.nonnegative,
     )
     frame = forecast_frame(panel, values, shown, point)
     frame = add_levels(frame, levels or {})
@@ -97,8 +98,9 @@ def draw_paths(
         return _quantiles(forecaster, forecasts[0], shares)[:, :horizon]
     levels = np.union1d(_FINE, forecaster.quantiles_)
     parts = [_quantiles(forecaster, each, levels) for each in forecasts]
-    log = forecaster.scaling_ == "log" and all_positive(parts)
-    values = accumulate(parts, int(np.searchsorted(levels, 0.5)), log)
+    nonnegative = forecaster._spec.nonnegative
+    log = (forecaster.scaling_ == "log" or nonnegative) and all_positive(parts)
+    values = accumulate(parts, int(np.searchsorted(levels, 0.5)), log, nonnegative)
     alone = np.concatenate(parts, axis=1)
     low, high = alone[..., 0], alone[..., -1]
     shares = draw_shares(*about, np.log(high / low) if log else high - low)

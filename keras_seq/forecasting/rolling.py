@@ -19,6 +19,7 @@ def roll(
     horizon: int,
     middle: int,
     log: bool,
+    nonnegative: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Takes the point forecast for what came, and forecasts from there.
 
@@ -29,15 +30,16 @@ def roll(
         step: Steps of one forecast.
         horizon: Steps in all.
         middle: Which quantile is the median.
-        log: Whether the scaling is logarithmic: where all quantiles are positive,
-            distances that add up are then ratios.
+        log: Whether the scaling is logarithmic.
+        nonnegative: Whether forecasts do not fall below zero. Of these and of `log`
+            distances that add up are ratios, where all quantiles are positive.
 
     Returns:
         The point forecast, `(num_series, horizon)`, and quantiles on a last axis.
     """
     points, parts = roll_parts(panel, forecast_once, step=step, horizon=horizon)
-    log = log and all_positive(parts)
-    values = accumulate(parts, middle, log)[:, :horizon]
+    ratios = (log or nonnegative) and all_positive(parts)
+    values = accumulate(parts, middle, ratios, nonnegative)[:, :horizon]
     return np.concatenate(points, axis=1)[:, :horizon], values
 
 

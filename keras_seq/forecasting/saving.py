@@ -20,6 +20,7 @@ _LEARNED = (
     "season_length_",
     "lookback_",
     "scaling_",
+    "nonnegative_",
     "calendar_",
     "best_step_",
     "validation_",
@@ -51,8 +52,12 @@ def set_state(
     forecaster: "Forecaster", state: dict[str, Any], arrays: dict[str, np.ndarray]
 ) -> None:
     """Gives a forecaster of the same arguments what `get_state` told."""
-    # Files from before it was chosen do not name the calendar, which was all there is.
-    learned = {"calendar_": calendar_rounds(state["learned"]["freq_"])}
+    # Files from before it was chosen do not name the calendar, which was all there is,
+    # nor whether forecasts are kept from falling below zero, which they were not.
+    learned = {
+        "calendar_": calendar_rounds(state["learned"]["freq_"]),
+        "nonnegative_": False,
+    }
     learned |= state["learned"]
     for name in _LEARNED:
         setattr(forecaster, name, learned[name])

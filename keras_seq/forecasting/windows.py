@@ -10,6 +10,7 @@ from keras_seq.forecasting.features import (
     CovariateEncoder,
     steps_per_day,
 )
+from keras_seq.forecasting.nonnegative import find_knees
 from keras_seq.forecasting.plain_panel import PlainPanel as Panel
 
 # float32 holds 7 digits: beyond this ratio the spread would have fewer than 3.
@@ -30,6 +31,7 @@ class WindowSpec:
             moved. True for scalings that do not see the level anyway.
         encoder: Of covariates; None where there are none.
         rounds: Of the calendar, as of `calendar_features`.
+        nonnegative: Whether forecasts are bent where they would fall below zero.
     """
 
     lookback: int
@@ -37,6 +39,7 @@ class WindowSpec:
     centered: bool
     encoder: CovariateEncoder | None = None
     rounds: tuple[str, ...] | None = None
+    nonnegative: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,12 @@ class WindowSource:
             shift=shift,
             covariates=covariates,
         )
+
+    def knees(self, windows: Windows) -> np.ndarray:
+        """Where forecasts begin to bend, `(batch,)`; -inf, where they do not."""
+        if not self.spec.nonnegative:
+            return np.full(len(windows.past), -np.inf)
+        return find_knees(windows.past + windows.shift[:, None])
 
 
 def window_shift(past: np.ndarray, centered: bool) -> np.ndarray:

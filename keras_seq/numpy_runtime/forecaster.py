@@ -23,6 +23,7 @@ from keras_seq.forecasting.forecast_columns import (
 )
 from keras_seq.forecasting.intervals import Calibration, scale_forecasts
 from keras_seq.forecasting.names import Columns
+from keras_seq.forecasting.nonnegative import bend, bends
 from keras_seq.forecasting.plain_panel import PlainPanel
 from keras_seq.forecasting.rolling import roll
 from keras_seq.forecasting.streams import StreamStates, run_streams
@@ -91,6 +92,7 @@ class NumpyForecaster:
             learned["scaling_"] in LOCATION_INVARIANT,
             self._encoder,
             rounds,
+            bends(learned),
         )
         none = np.zeros((0, self.horizon), np.float32)
         self._calibration = Calibration(arrays.get("calibration", none))
@@ -203,6 +205,7 @@ class NumpyForecaster:
             quantiles=self.quantiles_,
             point_index=self.network_.point_index,
             centered=self._spec.centered,
+            nonnegative=self._spec.nonnegative,
             log=self._log,
             calibration=self._calibration if self._calibrated else None,
             stream=self._stream,
@@ -314,6 +317,7 @@ class NumpyForecaster:
             horizon=steps,
             middle=shown.index(0.5),
             log=self._log,
+            nonnegative=self._spec.nonnegative,
         )
         columns = forecast_columns(panel, values, shown, point)
         columns |= level_columns(columns, pairs)
@@ -327,10 +331,11 @@ class NumpyForecaster:
         """The point forecast, `(num_series, horizon)`, and quantiles on a last axis."""
         source = WindowSource(panel, self._spec)
         series = np.arange(len(panel.ids))
-        values, scales = self._run(source, series, start)
-        point = values[..., self.network_.point_index]
+        values, scales, knees = self._run(source, series, start)
+        bent = bend(values, knees)
+        point = bent[..., self.network_.point_index]
         if not self._calibrated:
-            return point, values[..., : len(shown)]
+            return point, bent[..., : len(shown)]
         scaled = scale_forecasts(
             self.network_, source, series, panel.lengths, values, scales
         )
@@ -339,21 +344,23 @@ class NumpyForecaster:
 
     def _run(
         self, source: WindowSource, series: Array, start: StreamStates | None
-    ) -> tuple[Array, Sequence[Array] | None]:
-        """Outputs after the last step of each series; with streams, their scales."""
+    ) -> tuple[Array, Sequence[Array] | None, Array]:
+        """Outputs after the last step of each series, not bent; with streams, their
+        scales; and the knees."""
         panel = source.panel
         if self.stateful:
             values, *scales = run_streams(
                 self.network_, source, series, panel.lengths, start
             )
-            return values, scales
+            return values, scales, np.full(len(values), -np.inf)
         parts = []
         for first in range(0, len(series), _BATCH):
             chosen = slice(first, first + _BATCH)
             windows = source.gather(series[chosen], panel.lengths[chosen])
             raw = self.network_(model_inputs(windows)).astype(np.float64)
-            parts.append(raw + windows.shift[:, None, None])
-        return np.concatenate(parts), None
+            parts.append((raw + windows.shift[:, None, None], source.knees(windows)))
+        outputs, knees = zip(*parts, strict=True)
+        return np.concatenate(outputs), None, np.concatenate(knees)
 
     def _named(self, columns: dict[str, Any]) -> dict[str, Array]:
         """Arrays under the user's names, ids of their own type."""

@@ -92,6 +92,7 @@ class Served:
         quantiles: Of the outputs.
         point_index: Which output is the point forecast.
         centered: As in `WindowSpec`.
+        nonnegative: As in `WindowSpec`.
         log: Whether the scaling is logarithmic.
         calibration: What calibrates the quantiles; None: nothing.
         stream: Where training left a stateful forecaster's series, in the tail.
@@ -107,6 +108,7 @@ class Served:
     quantiles: tuple[float, ...]
     point_index: int
     centered: bool
+    nonnegative: bool
     log: bool
     calibration: Calibration | None
     stream: StreamStates | None
@@ -121,7 +123,9 @@ class Served:
         """Of all that decides what a session answers."""
         deviations = None if self.calibration is None else self.calibration.deviations
         encoded = [] if self.encoder is None else [self.encoder.get_state()]
-        return model_fingerprint(self.builder, self.weights, deviations, *encoded)
+        bent = ["nonnegative"] if self.nonnegative else []
+        about = deviations, *encoded, *bent
+        return model_fingerprint(self.builder, self.weights, *about)
 
 
 def serve(
@@ -178,6 +182,7 @@ def _serve(forecaster: Any) -> Served:
         quantiles=forecaster.quantiles_,
         point_index=model.point_index,
         centered=forecaster._spec.centered,
+        nonnegative=forecaster._spec.nonnegative,
         log=forecaster.scaling_ == "log",
         calibration=calibration
         if forecaster.conformal and calibration.usable
@@ -211,6 +216,7 @@ def _windowed_stepper(
         horizon=served.network["horizon"],
         clock=served.clock,
         centered=served.centered,
+        nonnegative=served.nonnegative,
         forward=forward,
         fingerprint=served.fingerprint,
         finish=_finish_windows(served, network),
@@ -291,9 +297,10 @@ def _finish(served: Served) -> Callable[[Array, Array, Array, Array], Array]:
     shares = np.array(levels)
     # Of a median of 0 and widths of 1 the calibrated quantiles are the factors.
     unit = np.sign(shares - 0.5) * np.ones((1, served.network["horizon"], 1))
-    none = np.zeros((1, 1))
+    none, straight = np.zeros((1, 1)), np.array([-np.inf])  # who steps bends
     factors = served.calibration.quantiles(
-        ScaledForecasts(unit, levels, none, none, none, none, served.log), shares
+        ScaledForecasts(unit, levels, none, none, none, none, served.log, straight),
+        shares,
     )
 
     def finish(raw: Array, location: Array, scale: Array, shift: Array) -> Array:
@@ -304,7 +311,7 @@ def _finish(served: Served) -> Callable[[Array, Array, Array, Array], Array]:
         else:
             scaled = (moved - location[..., None]) / scale[..., None]
         told = ScaledForecasts(
-            scaled, levels, none, location, scale, shift[:, None], served.log
+            scaled, levels, none, location, scale, shift[:, None], served.log, straight
         )
         above, below = told.width(True)[..., None], told.width(False)[..., None]
         away = factors * np.where(shares > 0.5, above, below)

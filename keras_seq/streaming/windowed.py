@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_seq.forecasting.nonnegative import bend, find_knees
 from keras_seq.forecasting.windows import window_shift
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.streaming.calendar import CalendarTable
@@ -27,6 +28,7 @@ class WindowedStepper:
         horizon: Steps that it forecasts.
         clock: Of the positions.
         centered: As in `window_shift`.
+        nonnegative: Whether outputs are bent where they would fall below zero.
         forward: The network: `target`, `(batch, lookback)`, and `future`, `(batch,
             lookback + horizon, num_features)`, if there is a calendar, and covariates,
             to `(batch, horizon, outputs)`; float32.
@@ -44,13 +46,15 @@ class WindowedStepper:
         horizon: int,
         clock: Clock,
         centered: bool,
+        nonnegative: bool,
         forward: Forward,
         fingerprint: str,
         finish: Finish | None = None,
         memory: CovariateMemory | None = None,
     ):
         self.lookback, self.horizon, self.clock = lookback, horizon, clock
-        self.centered, self.forward, self.finish = centered, forward, finish
+        self.centered, self.nonnegative = centered, nonnegative
+        self.forward, self.finish = forward, finish
         self.fingerprint, self.memory = fingerprint, memory
         self.arrays: dict[str, tuple[tuple[int, ...], Any]] = {
             "window": ((lookback,), np.float64)
@@ -81,4 +85,5 @@ class WindowedStepper:
         elif calendar is not None:
             inputs["future"] = calendar
         raw = self.forward(inputs).astype(np.float64) + shift[:, None, None]
-        return raw if self.finish is None else self.finish(raw, target, shift)
+        told = raw if self.finish is None else self.finish(raw, target, shift)
+        return bend(told, find_knees(past)) if self.nonnegative else told

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 import keras_seq
+from keras_seq import Forecaster
 from keras_seq.export.litert import write_litert
 from keras_seq.export.plan import plan_of_model
 from keras_seq.forecasting import fitting
 from keras_seq.forecasting.windows import WindowSource, window_shift
 from keras_seq.numpy_runtime.clock import calendar, calendar_rounds
-from tests.export.conftest import fit_series
+from tests.export.conftest import SMALL_SERIES, fit_series, make_series
 
 pytest.importorskip("tf2onnx")
 tf = pytest.importorskip("tensorflow")
@@ -84,6 +85,18 @@ def assert_answers(estimator, target, path):
     assert set(manifest["inputs"]) == set(inputs)
     assert_forecasts(RUNS[target](path, inputs), estimator, expected)
     return manifest
+
+
+@pytest.mark.parametrize("target", RUNS)
+def test_forecasts_are_bent_before_zero(target, tmp_path):
+    frame = make_series()
+    frame["y"] = np.maximum(frame["y"] + 40 - frame.groupby("unique_id").cumcount(), 1)
+    options = {**SMALL_SERIES, "max_steps": 50}
+    estimator = Forecaster(**options).fit(frame, verbose=0)
+    straight = Forecaster(**options, nonnegative=False).fit(frame, verbose=0)
+    assert (straight.predict()["y_hat_q0.1"] < 0).any()  # or nothing would be bent
+    manifest = assert_answers(estimator, target, tmp_path / "model")
+    assert manifest["nonnegative"]
 
 
 @pytest.mark.parametrize("target", RUNS)

@@ -48,6 +48,7 @@ def make_forecasts(count, seed=0, levels=(0.1, 0.5, 0.9), bias=0.0, horizon=3):
         scale=nothing + 1,
         shift=nothing,
         log=False,
+        knees=np.full(count, -np.inf),
     )
 
 

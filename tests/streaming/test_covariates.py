@@ -250,6 +250,7 @@ def make_plain(kinds=("static", "past", "future"), **options):
         horizon=AHEAD,
         clock=clock,
         centered=False,
+        nonnegative=False,
         forward=forward,
         fingerprint="plain",
         memory=memory,

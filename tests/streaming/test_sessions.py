@@ -52,6 +52,7 @@ def make_windowed(**options):
         horizon=2,
         clock=clock,
         centered=False,
+        nonnegative=False,
         forward=forward,
         fingerprint="window",
     )
