@@ -337,8 +337,9 @@ class Splitter:
         counts = np.zeros(len(texts), np.int64)
         for row, text in enumerate(self.normalize(texts)):
             found = split(text)
-            parts = [] if isinstance(found, str) else list(found)
-            if isinstance(found, str) or not all(isinstance(p, str) for p in parts):
+            several = isinstance(found, Iterable) and not isinstance(found, str)
+            parts = list(found) if several else []
+            if not several or not all(isinstance(p, str) for p in parts):
                 raise TypeError(
                     "`split` must return a list of strings. For the text "
                     f"{text[:40]!r} it returned {repr(found)[:80]}"

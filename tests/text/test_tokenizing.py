@@ -75,8 +75,11 @@ def test_one_process_where_several_are_impossible(texts, monkeypatch):
     assert_same(tokenize(splitter, texts, processes=2), splitter, texts)
 
 
-def test_a_function_s_mistake_is_told_however_many_processes():
-    splitter = Splitter(unicode_table(), lambda text: [len(text)])
+@pytest.mark.parametrize(
+    "split", [lambda text: [len(text)], len, lambda text: text, lambda text: None]
+)
+def test_a_function_s_mistake_is_told_however_many_processes(split):
+    splitter = Splitter(unicode_table(), split)
     with pytest.raises(TypeError, match="`split` must return a list of strings"):
         tokenize(splitter, ["a", "b"], processes=2)
 
