@@ -98,9 +98,12 @@ def draw_paths(
         return _quantiles(forecaster, forecasts[0], shares)[:, :horizon]
     levels = np.union1d(_FINE, forecaster.quantiles_)
     parts = [_quantiles(forecaster, each, levels) for each in forecasts]
-    nonnegative = forecaster._spec.nonnegative
-    log = (forecaster.scaling_ == "log" or nonnegative) and all_positive(parts)
-    values = accumulate(parts, int(np.searchsorted(levels, 0.5)), log, nonnegative)
+    log = forecaster.scaling_ == "log" and all_positive(parts)
+    middle, nonnegative = (
+        int(np.searchsorted(levels, 0.5)),
+        forecaster._spec.nonnegative,
+    )
+    values = accumulate(parts, middle, log, nonnegative)
     alone = np.concatenate(parts, axis=1)
     low, high = alone[..., 0], alone[..., -1]
     shares = draw_shares(*about, np.log(high / low) if log else high - low)

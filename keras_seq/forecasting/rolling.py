@@ -30,16 +30,16 @@ def roll(
         step: Steps of one forecast.
         horizon: Steps in all.
         middle: Which quantile is the median.
-        log: Whether the scaling is logarithmic.
-        nonnegative: Whether forecasts do not fall below zero. Of these and of `log`
-            distances that add up are ratios, where all quantiles are positive.
+        log: Whether the scaling is logarithmic: where all quantiles are positive,
+            distances that add up are then ratios.
+        nonnegative: Whether forecasts do not fall below zero.
 
     Returns:
         The point forecast, `(num_series, horizon)`, and quantiles on a last axis.
     """
     points, parts = roll_parts(panel, forecast_once, step=step, horizon=horizon)
-    ratios = (log or nonnegative) and all_positive(parts)
-    values = accumulate(parts, middle, ratios, nonnegative)[:, :horizon]
+    log = log and all_positive(parts)
+    values = accumulate(parts, middle, log, nonnegative)[:, :horizon]
     return np.concatenate(points, axis=1)[:, :horizon], values
 
 

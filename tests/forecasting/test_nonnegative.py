@@ -9,6 +9,7 @@ import pytest
 
 from keras_seq import Forecaster, numpy_runtime
 from keras_seq.forecasting.fitting import forecast_scaled
+from keras_seq.forecasting.intervals import accumulate
 from keras_seq.forecasting.nonnegative import bend, find_knees, unbend
 from keras_seq.forecasting.windows import WindowSource
 from keras_seq.streaming import open_session
@@ -113,10 +114,12 @@ def test_forecasts_are_those_of_the_line_bent(fitted, straight, frame):
 def test_nothing_falls_below_zero_whatever_is_asked_for(fitted):
     for horizon in (3, 6, 15):
         forecasts = fitted.predict(level=[80, 95], horizon=horizon)
-        assert (outputs(forecasts) > 0).all()
+        within = forecasts.groupby("unique_id").cumcount() < 6
+        assert (outputs(forecasts)[within] > 0).all()
+        assert (outputs(forecasts) >= 0).all()
         for low, high in (("y_hat_lo80", "y_hat"), ("y_hat_lo95", "y_hat_lo80")):
             assert (forecasts[low] <= forecasts[high] * (1 + 1e-9)).all()
-        assert (fitted.simulate(50, horizon=horizon)["y"] > 0).all()
+        assert (fitted.simulate(50, horizon=horizon)["y"] >= 0).all()
 
 
 def test_errors_are_compared_where_forecasts_are_not_bent(fitted, frame):
@@ -189,3 +192,15 @@ def test_counts_with_zeros_are_clipped_at_zero():
     forecaster = Forecaster(**SMALL).fit(counts, verbose=0)
     forecasts = outputs(forecaster.predict(level=[95], horizon=15))
     assert (forecasts >= 0).all() and (forecasts == 0).any()
+
+
+def test_errors_add_up_by_distance_where_the_median_is_next_to_zero():
+    """By ratio the next part's upper quantile would be 1,500."""
+    parts = [np.array([[[0.001, 0.01, 5.0]]]), np.array([[[1.0, 3.0, 5.0]]])]
+    whole = accumulate(parts, middle=1, log=False, nonnegative=True)
+    np.testing.assert_array_equal(whole[:, 0], parts[0][:, 0])
+    wanted = [3 - np.hypot(2, 0.009), 3, 3 + np.hypot(2, 4.99)]
+    np.testing.assert_allclose(whole[0, 1], wanted)
+    falling = [parts[1], parts[0]]
+    assert accumulate(falling, 1, False, nonnegative=True)[0, 1, 0] == 0
+    assert accumulate(falling, 1, False, nonnegative=False)[0, 1, 0] < -1
