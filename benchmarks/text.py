@@ -38,6 +38,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "adversarial": {"adversarial": 0.05},
 }
 LINEAR = "TF-IDF + LR"
+# What the table is made of; the linear model's is told where it ran.
+COLUMNS = ("set", "variant", "seed", "accuracy", "linear")
 
 
 def load(folder: Path, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -82,7 +84,7 @@ def score(
 
 def tabulate(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Mean and spread of the accuracy: a row for each set, a column for each model."""
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows).reindex(columns=COLUMNS)
     linear = frame.dropna(subset="linear").assign(variant=LINEAR)
     linear["accuracy"] = linear["linear"]
     both = pd.concat([linear, frame], ignore_index=True)
@@ -95,6 +97,8 @@ def tabulate(rows: list[dict[str, Any]]) -> pd.DataFrame:
         if values["size"] > 1 and variant != LINEAR:
             shown.loc[name, variant] += f" ± {values['std']:.2f}"
     shown.loc["mean"] = means.mean().map("{:.2f}".format)
+    if LINEAR not in columns:  # it runs beside the default
+        return shown
     for variant in columns[1:]:
         gains = means[variant] - means[LINEAR]
         shown[f"{variant} - {LINEAR}"] = [
