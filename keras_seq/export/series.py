@@ -13,6 +13,7 @@ from keras_seq.forecasting.features import MAX_SCALED_COVARIATE, Encoding
 from keras_seq.forecasting.forecaster import Forecaster
 from keras_seq.forecasting.nonnegative import LOW_LEVEL, LOW_PART, bend
 from keras_seq.forecasting.windows import _LEVEL_OVER_SPREAD, WindowSource
+from keras_seq.layers.scaling import sort_observed
 from keras_seq.layers.segments import count_segments
 from keras_seq.numpy_runtime.clock import by_days
 
@@ -159,12 +160,13 @@ def _bend(values: Tensor, window: Tensor) -> Tensor:
     """
     missing = ops.isnan(window)
     zeros = ops.zeros_like(window)
-    # Not infinity, of which ONNX makes NaN where it is multiplied by nothing.
-    ordered = ops.sort(ops.where(missing, zeros + 3e38, window), axis=1)
-    count = ops.sum(ops.cast(ops.logical_not(missing), "int32"), axis=1, keepdims=True)
+    observed = ops.cast(ops.logical_not(missing), "float32")
+    seen = ops.where(missing, zeros, window)
+    ordered = sort_observed(seen, observed)
+    count = ops.sum(ops.cast(observed, "int32"), axis=1, keepdims=True)
     places = ops.arange(window.shape[1], dtype="int32")[None]
     low = ops.where(places == (count - 1) // LOW_PART, ordered, zeros)
-    total = ops.sum(ops.where(missing, zeros, window), axis=1, keepdims=True)
+    total = ops.sum(seen, axis=1, keepdims=True)
     mean = total / ops.cast(ops.maximum(count, 1), "float32")
     low = ops.sum(low, axis=1, keepdims=True)
     knee = ops.maximum(ops.minimum(low, LOW_LEVEL * mean), 0.0)[..., None]

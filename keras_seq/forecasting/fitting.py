@@ -14,7 +14,7 @@ from keras_seq.forecasting.intervals import (
     scale_forecasts,
 )
 from keras_seq.forecasting.model import StreamModel
-from keras_seq.forecasting.nonnegative import bend
+from keras_seq.forecasting.nonnegative import bend, no_knees
 from keras_seq.forecasting.scores import finite_mean, naive_scale, repeat_season
 from keras_seq.forecasting.streams import StreamStates, run_streams
 from keras_seq.forecasting.weights import WindowWeights
@@ -336,8 +336,8 @@ def forecast_scaled(
     """Forecasts, and the same in their own scale; arguments as of `forecast`."""
     if isinstance(model, StreamModel):
         values, *scales = run_streams(model, source, series, origins, start)
-        scaled = scale_forecasts(model, source, series, origins, values, scales)
-        return values, scaled
+        about = values, no_knees(len(values)), scales
+        return values, scale_forecasts(model, source, series, origins, *about)
     values, knees = _straight(model, source, series, origins)
-    scaled = scale_forecasts(model, source, series, origins, values)
+    scaled = scale_forecasts(model, source, series, origins, values, knees)
     return bend(values, knees), scaled

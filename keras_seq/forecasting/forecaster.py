@@ -824,5 +824,5 @@ class Forecaster(SequenceEstimator):
             self.scaling_ in LOCATION_INVARIANT,
             self._encoder,
             self.calendar_,
-            bends({"scaling_": self.scaling_, "nonnegative_": self.nonnegative_}),
+            bends(self.nonnegative_, self.scaling_),
         )

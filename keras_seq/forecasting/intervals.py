@@ -120,6 +120,7 @@ def scale_forecasts(
     series: np.ndarray,
     origins: np.ndarray,
     values: np.ndarray,
+    knees: np.ndarray,
     scales: Sequence[np.ndarray] | None = None,
     batch_size: int = 1024,
 ) -> ScaledForecasts:
@@ -131,6 +132,7 @@ def scale_forecasts(
         series: int64, `(num_windows,)`.
         origins: int64, `(num_windows,)`.
         values: float64, `(num_windows, horizon, num_outputs)`, not bent.
+        knees: float64, `(num_windows,)`, of `WindowSource.knees`.
         scales: Location, scale and shift of each, `(num_windows, 1)`; None: those of
             the windows.
         batch_size: Windows at a time.
@@ -141,17 +143,17 @@ def scale_forecasts(
         chosen = slice(start, start + batch_size)
         windows = source.gather(series[chosen], origins[chosen])
         target, shift = windows.target, windows.shift[:, None]
-        knees = source.knees(windows)
         if scales is None:
             _, _, location, scale = scaler(windows.past)
         else:
             target = target + (shift - scales[2][chosen])
             location, scale, shift = (x[chosen] for x in scales)
         if source.spec.nonnegative:
-            target = (unbend(target + shift, knees) - shift).astype(np.float32)
+            straight = unbend(target + shift, knees[chosen])
+            target = (straight - shift).astype(np.float32)
         actual = scaler.transform(target, location, scale)
-        parts.append((actual, location, scale, shift, knees))
-    actual, location, scale, shift, knees = (
+        parts.append((actual, location, scale, shift))
+    actual, location, scale, shift = (
         np.concatenate([np.asarray(x, np.float64) for x in column])
         for column in zip(*parts, strict=True)
     )

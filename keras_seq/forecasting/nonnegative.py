@@ -6,9 +6,6 @@ it does not reach: an exponential that leaves the line at the knee in its direct
 Quantiles in order stay in order, and a forecast within what is usual stays as it is.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 # One in so many values of a window lies below its usual lows; and the share of their
@@ -19,13 +16,9 @@ _LEAST = 1e-3
 _ROUNDING = 1e-5
 
 
-def bends(learned: Mapping[str, Any]) -> bool:
-    """Whether forecasts are bent, by what `fit` settled.
-
-    Those in logarithms are positive by themselves; files from before there was anything
-    to settle have forecasts as they are.
-    """
-    return learned.get("nonnegative_", False) and learned["scaling_"] != "log"
+def bends(nonnegative: bool, scaling: str) -> bool:
+    """Whether forecasts are bent: those in logarithms are positive by themselves."""
+    return nonnegative and scaling != "log"
 
 
 def find_knees(past: np.ndarray) -> np.ndarray:
@@ -48,6 +41,11 @@ def find_knees(past: np.ndarray) -> np.ndarray:
     known = (count > 0) & (np.fmin(ordered[:, 0], 0.0) >= -_ROUNDING * mean)
     knees = np.clip(low, 0.0, np.maximum(LOW_LEVEL * mean, 0.0))
     return np.where(known, knees, -np.inf)
+
+
+def no_knees(count: int) -> np.ndarray:
+    """Of so many windows whose forecasts stay as they are."""
+    return np.full(count, -np.inf)
 
 
 def bend(values: np.ndarray, knees: np.ndarray) -> np.ndarray:

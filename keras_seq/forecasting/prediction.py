@@ -99,11 +99,8 @@ def draw_paths(
     levels = np.union1d(_FINE, forecaster.quantiles_)
     parts = [_quantiles(forecaster, each, levels) for each in forecasts]
     log = forecaster.scaling_ == "log" and all_positive(parts)
-    middle, nonnegative = (
-        int(np.searchsorted(levels, 0.5)),
-        forecaster._spec.nonnegative,
-    )
-    values = accumulate(parts, middle, log, nonnegative)
+    middle = int(np.searchsorted(levels, 0.5))
+    values = accumulate(parts, middle, log, forecaster._spec.nonnegative)
     alone = np.concatenate(parts, axis=1)
     low, high = alone[..., 0], alone[..., -1]
     shares = draw_shares(*about, np.log(high / low) if log else high - low)

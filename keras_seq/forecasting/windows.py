@@ -10,7 +10,7 @@ from keras_seq.forecasting.features import (
     CovariateEncoder,
     steps_per_day,
 )
-from keras_seq.forecasting.nonnegative import find_knees
+from keras_seq.forecasting.nonnegative import find_knees, no_knees
 from keras_seq.forecasting.plain_panel import PlainPanel as Panel
 
 # float32 holds 7 digits: beyond this ratio the spread would have fewer than 3.
@@ -128,7 +128,7 @@ class WindowSource:
     def knees(self, windows: Windows) -> np.ndarray:
         """Where forecasts begin to bend, `(batch,)`; -inf, where they do not."""
         if not self.spec.nonnegative:
-            return np.full(len(windows.past), -np.inf)
+            return no_knees(len(windows.past))
         return find_knees(windows.past + windows.shift[:, None])
 
 

@@ -174,11 +174,21 @@ class WindowUnscaler(keras.layers.Layer):
         return {**super().get_config(), "scaling": self.scaling}
 
 
+def sort_observed(values: Tensor, observed: Tensor) -> Tensor:
+    """Each row's values in increasing order; missing ones stand behind all others.
+
+    Args:
+        values: `(batch, steps)`, not NaN.
+        observed: 1.0 or 0.0, of the same shape.
+    """
+    last = float(np.finfo("float32").max)
+    return ops.sort(ops.where(observed > 0, values, last), axis=1)
+
+
 def _median(values: Tensor, observed: Tensor) -> Tensor:
     """Of each row's observed values, `(batch, 1)`; 0 where there are none."""
     count = ops.sum(observed, axis=1, keepdims=True)
-    last = float(np.finfo("float32").max)  # missing ones stand behind all others
-    ordered = ops.sort(ops.where(observed > 0, values, last), axis=1)
+    ordered = sort_observed(values, observed)
     places = ops.arange(values.shape[1], dtype="float32")[None]
     lower, upper = ops.floor((count - 1) / 2), ops.floor(count / 2)
     weights = sum(0.5 * ops.cast(places == at, "float32") for at in (lower, upper))

@@ -23,7 +23,7 @@ from keras_seq.forecasting.forecast_columns import (
 )
 from keras_seq.forecasting.intervals import Calibration, scale_forecasts
 from keras_seq.forecasting.names import Columns
-from keras_seq.forecasting.nonnegative import bend, bends
+from keras_seq.forecasting.nonnegative import bend, bends, no_knees
 from keras_seq.forecasting.plain_panel import PlainPanel
 from keras_seq.forecasting.rolling import roll
 from keras_seq.forecasting.streams import StreamStates, run_streams
@@ -92,7 +92,8 @@ class NumpyForecaster:
             learned["scaling_"] in LOCATION_INVARIANT,
             self._encoder,
             rounds,
-            bends(learned),
+            # Nor whether forecasts are kept from falling below zero: they were not.
+            bends(learned.get("nonnegative_", False), learned["scaling_"]),
         )
         none = np.zeros((0, self.horizon), np.float32)
         self._calibration = Calibration(arrays.get("calibration", none))
@@ -337,7 +338,7 @@ class NumpyForecaster:
         if not self._calibrated:
             return point, bent[..., : len(shown)]
         scaled = scale_forecasts(
-            self.network_, source, series, panel.lengths, values, scales
+            self.network_, source, series, panel.lengths, values, knees, scales
         )
         calibrated = self._calibration.quantiles(scaled, np.array(shown))
         return point, scaled.unscale(calibrated)
@@ -352,7 +353,7 @@ class NumpyForecaster:
             values, *scales = run_streams(
                 self.network_, source, series, panel.lengths, start
             )
-            return values, scales, np.full(len(values), -np.inf)
+            return values, scales, no_knees(len(values))
         parts = []
         for first in range(0, len(series), _BATCH):
             chosen = slice(first, first + _BATCH)

@@ -12,6 +12,7 @@ from keras_seq.errors import ArtifactError, check_choice
 from keras_seq.forecasting.features import CovariateEncoder
 from keras_seq.forecasting.intervals import Calibration, ScaledForecasts
 from keras_seq.forecasting.names import Columns
+from keras_seq.forecasting.nonnegative import no_knees
 from keras_seq.forecasting.streams import StreamStates
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.numpy_runtime.forecast_network import ForecastNetwork
@@ -297,7 +298,7 @@ def _finish(served: Served) -> Callable[[Array, Array, Array, Array], Array]:
     shares = np.array(levels)
     # Of a median of 0 and widths of 1 the calibrated quantiles are the factors.
     unit = np.sign(shares - 0.5) * np.ones((1, served.network["horizon"], 1))
-    none, straight = np.zeros((1, 1)), np.array([-np.inf])  # who steps bends
+    none, straight = np.zeros((1, 1)), no_knees(1)  # who steps bends
     factors = served.calibration.quantiles(
         ScaledForecasts(unit, levels, none, none, none, none, served.log, straight),
         shares,
