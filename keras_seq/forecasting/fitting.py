@@ -13,6 +13,7 @@ from keras_seq.forecasting.intervals import (
     ScaledForecasts,
     scale_forecasts,
 )
+from keras_seq.forecasting.linear_start import find_start
 from keras_seq.forecasting.model import StreamModel
 from keras_seq.forecasting.nonnegative import bend, no_knees
 from keras_seq.forecasting.scores import finite_mean, naive_scale, repeat_season
@@ -80,6 +81,9 @@ def train(
         model.scaler.floor.assign(find_floor(model.scaler, source, split, seed))
         season = builder_args["season_length"]
         weights = WindowWeights.learn(model.scaler, source, split, season, seed)
+        start = find_start(model.scaler, source, split, season, weights, seed)
+        if start is not None:
+            model.get_layer("linear").kernel.assign(start)
         training = training_batches(source, split, size, per_epoch, seed, weights)
         validation = None
         if len(split.series):
