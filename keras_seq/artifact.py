@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Mapping
 from importlib import import_module, metadata
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -168,9 +168,14 @@ def _check_manifest(path: Any, manifest: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """A NumPy scalar as Python's own: searches and grids hand such arguments out."""
+    """What arguments may be besides: scalars of NumPy, which grids hand out, paths and
+    frequencies."""
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, PathLike):
+        return fspath(value)
+    if hasattr(value, "freqstr"):  # of pandas, which the NumPy runtime does without
+        return value.freqstr
     raise TypeError(
         f"Only plain values can be saved. Received: {type(value).__name__} {value!r}"
     )

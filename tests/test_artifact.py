@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import keras_seq
@@ -186,6 +187,15 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
         artifact.write(saved, {**MANIFEST, "params": {}}, ARRAYS)
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == ["model.kseq"]
+
+
+def test_paths_and_frequencies_are_kept_as_text(saved: Path) -> None:
+    params = {"embeddings": Path("v.vec"), "freq": pd.offsets.MonthBegin()}
+    artifact.write(saved, {**MANIFEST, "params": params}, ARRAYS)
+    assert artifact.read_manifest(saved)["params"] == {
+        "embeddings": "v.vec",
+        "freq": "MS",
+    }
 
 
 def test_numbers_that_json_lacks_are_refused_before_writing(saved: Path) -> None:

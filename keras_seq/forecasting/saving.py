@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from keras_seq.forecasting.features import CovariateEncoder
 from keras_seq.forecasting.intervals import Calibration
 from keras_seq.forecasting.panel import Panel
 from keras_seq.forecasting.streams import StreamStates
 from keras_seq.numpy_runtime.clock import calendar_rounds
+from keras_seq.training.history import pack_history, unpack_history
 
 if TYPE_CHECKING:
     from keras_seq.forecasting.forecaster import Forecaster
@@ -37,7 +37,7 @@ def get_state(
         name: None if np.isnan(value) else value
         for name, value in forecaster.validation_.items()
     }
-    history = forecaster.history_.to_dict(orient="list")
+    history = pack_history(forecaster.history_)
     tail, arrays = forecaster._tail.get_state()
     arrays = {**arrays, "calibration": forecaster._calibration.deviations}
     if forecaster._stream is not None:
@@ -66,7 +66,7 @@ def set_state(
         name: np.nan if value is None else value
         for name, value in forecaster.validation_.items()
     }
-    forecaster.history_ = pd.DataFrame(state["history"])
+    forecaster.history_ = unpack_history(state["history"])
     forecaster._tail = Panel.from_state(state["tail"], arrays)
     forecaster._encoder = None
     if "covariates" in state:

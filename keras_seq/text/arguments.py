@@ -72,6 +72,12 @@ def check_arguments(classifier: "TextClassifier") -> None:
     check_number("validation_split", classifier.validation_split, above=0, below=1)
     for name in ("warm_start", "refit_full", "stateful"):
         check_choice(name, getattr(classifier, name), (True, False))
+    if classifier.max_length is None and not classifier.stateful:
+        raise ValueError(
+            "`max_length` must be a whole number or 'auto': batches are as long as "
+            "their longest text. Texts of any length go with `stateful`. "
+            "Received: max_length=None"
+        )
     check_integer("chunk_length", classifier.chunk_length, 1)
     check_choice("chunk_loss", classifier.chunk_loss, CHUNK_LOSSES)
     if classifier.stateful and classifier.distribution is not None:

@@ -26,6 +26,11 @@ class Buckets:
         self.starts = rows.starts
         self.batch_size = batch_size
         bucket = np.searchsorted(bucket_lengths, rows.lengths)
+        if (bucket == len(bucket_lengths)).any():
+            raise ValueError(
+                f"No row may be longer than the last of {list(bucket_lengths)}. "
+                f"Received: a row of {rows.lengths.max()} tokens"
+            )
         self.members = [
             (width, np.flatnonzero(bucket == index))
             for index, width in enumerate(bucket_lengths)

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from keras_seq.text.arguments import make_preprocessor
 from keras_seq.text.baseline import Baselines
 from keras_seq.text.report import TextReport
+from keras_seq.training.history import pack_history, unpack_history
 
 if TYPE_CHECKING:
     from keras_seq.text.classifier import TextClassifier
@@ -41,7 +41,7 @@ def get_state(
         "thresholds": None if thresholds is None else thresholds.tolist(),
         "validation": classifier.validation_,
         "report": classifier.report_.to_dict(),
-        "history": classifier.history_.to_dict(orient="list"),
+        "history": pack_history(classifier.history_),
     }
     return state, arrays
 
@@ -63,4 +63,4 @@ def set_state(
     validated = classifier.validation_["baselines"].get("tfidf_logreg")
     classifier._baselines = Baselines(state["majority"], validated=validated)
     classifier.report_ = TextReport(**state["report"])
-    classifier.history_ = pd.DataFrame(state["history"])
+    classifier.history_ = unpack_history(state["history"])

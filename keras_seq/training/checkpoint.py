@@ -68,9 +68,10 @@ class Checkpoint:
         """Removes the files of a fit that has ended, unless they are to be kept."""
         if not self.keep:
             (self.folder / _FINGERPRINT).unlink(missing_ok=True)
-            for title in ("fit", "refit"):  # alone, or of a member
-                for file in self.folder.glob(f"{title}*.npz"):
-                    file.unlink(missing_ok=True)
+            for title in ("fit", "refit"):
+                for name in (f"{title}.npz", f"{title} member * of *.npz"):
+                    for file in self.folder.glob(name):
+                        file.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,13 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
             )
 
 
+def _keep_average(model: keras.Model) -> None:
+    """Gives the model the moving average of its weights, if its optimiser has one."""
+    optimizer = own_optimizer(model)
+    if optimizer is not None and optimizer.use_ema and optimizer.built:
+        optimizer.finalize_variable_values(model.trainable_variables)
+
+
 @contextmanager
 def averaged(model: keras.Model) -> Iterator[None]:
     """Lets the model have the moving average of its weights, if its optimiser has one.
@@ -112,7 +119,7 @@ def averaged(model: keras.Model) -> Iterator[None]:
         return
     variables = model.trainable_variables
     trained = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
-    optimizer.finalize_variable_values(variables)
+    _keep_average(model)
     for variable in variables:
         # By value: JAX gives an array's memory away when its model trains.
         variable.assign(np.array(keras.ops.convert_to_numpy(variable)))
@@ -230,6 +237,8 @@ def fit_model(
     if state and (state.stopped or done >= limit):
         if state.best_weights is not None:
             model.set_weights(state.best_weights)
+        else:
+            _keep_average(model)
         return _result(history, state.stopper["best_epoch"] if state.stopper else None)
     ours: list[keras.callbacks.Callback] = [AddressedDropout(seed)]
     if stopper:

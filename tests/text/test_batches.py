@@ -96,3 +96,9 @@ def test_sample_weights_travel_with_their_rows(buckets):
 def test_prediction_covers_every_row(buckets):
     found = np.concatenate([rows for rows, _ in prediction_batches(buckets)])
     assert sorted(found) == list(range(50))
+
+
+def test_a_row_longer_than_the_last_bucket_is_not_lost_in_silence():
+    rows = TokenRows(np.ones(9, "int32"), np.array([2, 7], "int32"))
+    with pytest.raises(ValueError, match="longer than the last of .* 7 tokens"):
+        Buckets(rows, [4, 6], 2)

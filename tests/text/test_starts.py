@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -223,6 +224,15 @@ def test_partial_fit_learns_new_texts_and_keeps_vocabulary_and_classes():
     assert clf.evaluate(texts, turned)["accuracy"] > before + 0.3
     assert clf.vocabulary_ == vocabulary
     assert clf.history_["epoch"].tolist() == list(range(1, epochs + 21))
+
+
+def test_what_partial_fit_learned_is_saved(tmp_path):
+    texts, labels = make_texts()
+    clf = make().fit(texts, labels, verbose=0).partial_fit(texts[:9], labels[:9])
+    clf.save(tmp_path / "clf.kseq")
+    again = load(tmp_path / "clf.kseq")
+    np.testing.assert_array_equal(again.predict_proba(texts), clf.predict_proba(texts))
+    pd.testing.assert_frame_equal(again.history_, clf.history_)  # with its gaps
 
 
 def test_partial_fit_says_what_is_wrong_and_loses_nothing():

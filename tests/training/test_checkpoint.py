@@ -12,6 +12,7 @@ import pytest
 from keras_seq import Forecaster, TextClassifier
 from keras_seq.training.checkpoint import Checkpoint, TrainingState
 from keras_seq.training.fit import Batches, fit_model
+from keras_seq.training.optimizer import RecordingAdam
 from tests.training.test_fit import get_batch, make_model
 
 pytestmark = pytest.mark.numeric
@@ -111,6 +112,36 @@ def test_a_fit_broken_off_in_both_trainings_reaches_the_same(
     assert fitted.history_["seconds"].is_monotonic_increasing
     assert fitted.validation_ == expected.validation_
     assert list(tmp_path.iterdir()) == []  # nothing is left of a fit that has ended
+
+
+def test_a_refit_that_was_done_keeps_the_average_of_its_weights(tmp_path: Path) -> None:
+    batches = Batches(3, get_batch, endless=True)
+
+    def trained(model: keras.Model, **options: Any) -> list[np.ndarray]:
+        fit_model(model, batches, epochs=2, seed=0, verbose=0, **options)
+        return model.get_weights()
+
+    def averaging() -> keras.Model:
+        model = make_model()
+        model.compile(RecordingAdam(0.1, use_ema=True, ema_momentum=0.5), "mse")
+        return model
+
+    kept = Checkpoint(tmp_path)
+    expected = trained(averaging(), title="refit", checkpoint=kept)
+    again = trained(
+        averaging(), title="refit", checkpoint=kept
+    )  # nothing is left to do
+    for ours, theirs in zip(again, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_only_its_own_files_go_when_a_fit_has_ended(tmp_path: Path) -> None:
+    own = ["fit.npz", "refit member 2 of 3.npz"]
+    others = ["fitted.npz", "fit to print.npz"]
+    for name in [*own, *others]:
+        (tmp_path / name).touch()
+    Checkpoint(tmp_path, keep=False).end()
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(others)
 
 
 def _clone(estimator: Any) -> Any:
