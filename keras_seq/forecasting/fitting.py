@@ -41,6 +41,8 @@ SPREADS = np.geomspace(0.25, 4.0, 81)
 FEW_TARGETS = 200
 # Share of the categories of series that training hides.
 HIDDEN = 0.05
+# Share of the windows of which training shows no more than the last steps.
+YOUNG = 0.1
 
 
 def train(
@@ -84,7 +86,9 @@ def train(
         start = find_start(model.scaler, source, split, season, weights, seed)
         if start is not None:
             model.get_layer("linear").kernel.assign(start)
-        training = training_batches(source, split, size, per_epoch, seed, weights)
+        training = training_batches(
+            source, split, size, per_epoch, seed, weights, young=YOUNG
+        )
         validation = None
         if len(split.series):
             rows = round_up(512, count)
@@ -221,6 +225,24 @@ def hide_categories(inputs: dict[str, np.ndarray], random: np.random.Generator) 
         inputs["static_ids"] = np.where(random.random(ids.shape) < HIDDEN, 0, ids)
 
 
+def hide_starts(past: np.ndarray, share: float, random: np.random.Generator) -> None:
+    """Makes some windows those of young series, of which only the last steps exist.
+
+    Long series have none, and the quantiles of a new one would be as narrow as if as
+    much were known of it.
+
+    Args:
+        past: `(batch, lookback)`, changed in place.
+        share: Of the windows.
+        random: What draws them, and how many steps are left.
+    """
+    batch, lookback = past.shape
+    left = np.where(
+        random.random(batch) < share, random.integers(1, lookback + 1, batch), lookback
+    )
+    past[np.arange(lookback) < lookback - left[:, None]] = np.nan
+
+
 def training_batches(
     source: WindowSource,
     split: Split,
@@ -228,13 +250,25 @@ def training_batches(
     steps_per_epoch: int,
     seed: int,
     weights: WindowWeights | None = None,
+    young: float = 0.0,
 ) -> Batches:
-    """Endless random windows: series are drawn evenly, then an origin within each."""
+    """Endless random windows: series are drawn evenly, then an origin within each.
+
+    Args:
+        source: Windows.
+        split: Origins.
+        batch_size: Windows of a batch.
+        steps_per_epoch: Batches of an epoch.
+        seed: Of what is drawn.
+        weights: What windows count; None: all alike.
+        young: Share of the windows of `hide_starts`.
+    """
 
     def get_batch(epoch: int, step: int) -> tuple[Any, ...]:
         random = np.random.default_rng(derive_seed(seed, epoch, step, "windows"))
         series, origins = split.draw(batch_size, random)
         windows = source.gather(series, origins, split.end)
+        hide_starts(windows.past, young, random)
         inputs = model_inputs(windows)
         hide_categories(inputs, random)
         if weights is None:

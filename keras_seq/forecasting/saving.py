@@ -42,7 +42,7 @@ def get_state(
     arrays = {**arrays, "calibration": forecaster._calibration.deviations}
     if forecaster._stream is not None:
         arrays |= forecaster._stream.get_state()
-    state = {"learned": learned, "history": history, "tail": tail}
+    state: dict[str, Any] = {"learned": learned, "history": history, "tail": tail}
     if forecaster._encoder:
         state["covariates"] = forecaster._encoder.get_state()
     return state, arrays

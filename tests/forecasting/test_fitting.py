@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_seq import build_forecaster
+from keras_seq import Forecaster, build_forecaster
 from keras_seq.forecasting import fitting
 from keras_seq.forecasting.panel import Panel, TimeGrid
 from keras_seq.forecasting.windows import WindowSource, WindowSpec, split_origins
@@ -109,3 +109,36 @@ def test_batch_size_grows_with_the_windows(windows, size):
     split = split_origins(np.array([2]), WindowSpec(1, 1, False), False)
     vars(split)["high"][0] = split.low[0] + windows - 1
     assert fitting.choose_batch_size(split) == size
+
+
+def test_some_windows_are_those_of_young_series():
+    source = make_source(noise=1.0)
+    split = split_origins(source.panel.lengths, source.spec, validation=False)
+    batch = fitting.training_batches(source, split, 4000, 1, 0, young=0.5)[0]
+    seen = np.isfinite(batch[0]["target"])
+    steps = seen.sum(axis=1)
+    # A twelfth of those that are drawn keep all of their steps.
+    assert 0.4 < (steps < 12).mean() < 0.5
+    assert set(steps) == set(range(1, 13))
+    # What is left are the last steps, as of a series that has just begun.
+    np.testing.assert_array_equal(seen, np.arange(12) >= 12 - steps[:, None])
+    whole = fitting.training_batches(source, split, 4000, 1, 0)[0][0]["target"]
+    assert np.isfinite(whole).all()
+    np.testing.assert_array_equal(whole[seen], batch[0]["target"][seen])
+
+
+def test_intervals_of_new_series_are_as_wide_as_they_should_be():
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "unique_id": np.arange(60).repeat(60),
+            "ds": np.tile(np.arange(60), 60),
+            "y": 50 + random.normal(size=3600),
+        }
+    )
+    fitted = Forecaster(horizon=4, lookback=12, units=8, max_steps=300)
+    fitted.fit(frame[frame["ds"] < 50], verbose=0)
+    young = frame[frame["ds"].between(47, 49)]  # three values of each
+    found = fitted.predict(young).merge(frame, on=["unique_id", "ds"])
+    inside = found["y"].between(found["y_hat_q0.1"], found["y_hat_q0.9"])
+    assert inside.mean() > 0.62  # .48 if none were trained on
