@@ -208,7 +208,10 @@ def learn_calibration(
     if not len(split.series):
         return Calibration(np.zeros((0, source.spec.horizon), np.float32))
     _, scaled = forecast_scaled(model, source, split.series, split.origins)
-    return Calibration.learn(scaled)
+    scaler = model.scaler
+    spread = scaler.scaling not in ("log", "none")
+    floor = float(keras.ops.convert_to_numpy(scaler.floor)) if spread else 0.0
+    return Calibration.learn(scaled, floor)
 
 
 def verdict(validation: dict[str, float]) -> str:

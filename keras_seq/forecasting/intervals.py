@@ -191,10 +191,22 @@ class Calibration:
     deviations: np.ndarray
 
     @classmethod
-    def learn(cls, forecasts: ScaledForecasts) -> Self:
-        """Compares forecasts of held-back windows with what came."""
+    def learn(cls, forecasts: ScaledForecasts, floor: float = 0.0) -> Self:
+        """Compares forecasts of held-back windows with what came.
+
+        Windows of one value throughout have no scale of their own: what came after them
+        is any number of least scales away, and would stretch the intervals of all
+        series. They are left out, unless there are few others.
+
+        Args:
+            forecasts: Of the windows.
+            floor: The least scale; 0 where windows are not scaled.
+        """
         error = forecasts.actual - forecasts.median
-        return cls((error / forecasts.width(error > 0)).astype(np.float32))
+        deviations = (error / forecasts.width(error > 0)).astype(np.float32)
+        lively = np.where(forecasts.scale > (1 + 1e-6) * floor, deviations, np.nan)
+        calibration = cls(lively)
+        return calibration if calibration.usable else cls(deviations)
 
     @property
     def usable(self) -> bool:

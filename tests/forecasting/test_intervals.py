@@ -1,6 +1,7 @@
 """Intervals that hold their share, and paths that agree with them."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -100,6 +101,24 @@ def test_quantiles_are_the_ranks_of_a_plain_loop():
                 middle + ranked[int(np.ceil(0.9 * (n + 1))) - 1] * (high - middle),
             ]
             np.testing.assert_allclose(found[window, step], expected, rtol=1e-5)
+
+
+def test_windows_without_a_scale_do_not_stretch_the_others():
+    lively = make_forecasts(200)
+    flat = replace(lively, actual=1e3 * lively.actual, scale=np.full((200, 1), 1e-3))
+    both = ScaledForecasts(
+        **{
+            name: np.concatenate([getattr(x, name) for x in (lively, flat)])
+            if isinstance(value, np.ndarray)
+            else value
+            for name, value in vars(lively).items()
+        }
+    )
+    found = Calibration.learn(both, floor=1e-3).quantiles(lively, [0.025, 0.975])
+    alone = Calibration.learn(lively, floor=1e-3).quantiles(lively, [0.025, 0.975])
+    np.testing.assert_array_equal(found, alone)
+    # Where there is nothing else, they are better than nothing.
+    assert Calibration.learn(flat, floor=1e-3).usable
 
 
 @pytest.mark.parametrize("bias", [-30.0, 30.0])
