@@ -291,7 +291,8 @@ class Forecaster(SequenceEstimator):
     ) -> Self:
         """Trains on a long frame.
 
-        The last tenth of each series, at least one horizon, decides how many steps
+        The last tenth of each series, at least one horizon, decides from which linear
+        forecast to start (see `keras_seq.forecasting.linear_start`) and how many steps
         to train; then everything is trained on for as many (`refit_full`). Warns if the
         network only repeats the last value there, where a linear map of the window or
         the season before does better.
