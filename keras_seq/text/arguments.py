@@ -11,7 +11,7 @@ from keras_seq.errors import check_choice, check_integer, check_number
 from keras_seq.hashing import MOST_BUCKETS
 from keras_seq.text.chunks import CHUNK_LOSSES
 from keras_seq.text.embeddings import read_embeddings
-from keras_seq.text.preprocessing import TextPreprocessor
+from keras_seq.text.preprocessing import PADDING, UNKNOWN, TextPreprocessor
 from keras_seq.training.optimizer import resolve_clipping
 from keras_seq.training.runtime import resolve_precision
 
@@ -139,7 +139,16 @@ def network_arguments(
         preprocessor: Fitted.
         num_classes: Labels.
         vectors: Of `read_vectors`.
+
+    Raises:
+        ValueError: If no token of the training texts is left.
     """
+    if len(preprocessor.vocabulary_) == len((PADDING, UNKNOWN)):
+        raise ValueError(
+            "No token of the training texts is left: they have none, or none occurs as "
+            f"often as `min_count` asks. Received: min_count={classifier.min_count!r}, "
+            f"split={classifier.split!r}"
+        )
     dim, buckets = classifier.ngram_dim, classifier.ngram_buckets
     if dim == "auto":
         dim = min(max(1 << (num_classes - 1).bit_length(), 8), 32)

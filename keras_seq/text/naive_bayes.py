@@ -164,6 +164,8 @@ def _log_ratios(counts: np.ndarray, multi_label: bool) -> np.ndarray:
     """`(vectors, num_classes)`; 0 for runs that do not occur."""
     own, everything = counts[:, :-1], counts[:, -1:]
     occurs = everything[:, 0] > 0
+    if not occurs.any():  # texts of one token hold no pairs
+        return np.zeros_like(own)
 
     def log_shares(part: np.ndarray) -> np.ndarray:
         smoothed = part + _SMOOTHING

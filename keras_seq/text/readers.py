@@ -184,6 +184,9 @@ def _read_json(path: Path, columns: dict[str, str], bad: Bad) -> Iterator[Row]:
             except RecursionError:
                 bad(path, lines.number, "it is JSON in too many layers")
                 continue
+            except ValueError as error:  # a number of more digits than Python reads
+                bad(path, lines.number, f"it is no JSON that can be read: {error}")
+                continue
             if not isinstance(row, dict):
                 told = f"it is no JSON object but {type(row).__name__}"
                 bad(path, lines.number, told + _array_hint(line, first))

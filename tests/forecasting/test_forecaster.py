@@ -361,6 +361,13 @@ def test_every_scaling_runs(frame, scaling):
     assert forecaster.predict()["y_hat"].between(0, 100).all()
 
 
+def test_logarithms_of_negative_values_are_refused(frame):
+    with pytest.raises(
+        ValueError, match="`scaling` must not be 'log'.*least value is -"
+    ):
+        Forecaster(**SMALL, scaling="log").fit(frame, verbose=0)
+
+
 @pytest.mark.numeric
 def test_learns_what_the_baseline_cannot():
     # Each step is minus the one before last: no season of length 1 repeats it.

@@ -469,3 +469,15 @@ def test_a_huge_text_is_trained_on():
     clf.fit([ODD["10 MB"], *texts], ["yes", *labels], validation_data=held, verbose=0)
     assert clf.report_.longest == 3 * 650_000
     assert clf.report_.truncated == pytest.approx(1 / 61)
+
+
+@pytest.mark.filterwarnings("ignore:100.0% of the validation tokens")
+@pytest.mark.parametrize("asked", [{"min_count": 1000}, {"split": lambda text: []}])
+def test_no_token_left_is_said(asked):
+    with pytest.raises(ValueError, match="No token .* is left.*`min_count`"):
+        TextClassifier(**PLAIN, **asked).fit(*make_texts(), verbose=0)
+
+
+def test_a_length_without_limit_is_refused():
+    with pytest.raises(ValueError, match="`max_length` must be .* or 'auto'"):
+        TextClassifier(**{**PLAIN, "max_length": None}).fit(*make_texts(), verbose=0)

@@ -160,6 +160,7 @@ BROKEN = {
     "bytes": (".csv", b"text,label\na,x\nb\xe9,y\nd,y", 3, "not UTF-8: byte 0xe9"),
     "no JSON": (".jsonl", lines(GOOD, "{text}", OTHER), 2, "no JSON"),
     "no object": (".jsonl", lines(GOOD, "3", OTHER), 2, "but int"),
+    "digits": (".jsonl", lines(GOOD, "9" * 5000, OTHER), 2, "no JSON that can be read"),
     "no text": (
         ".jsonl",
         lines(GOOD, '{"label": "x"}', OTHER),
