@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from keras_seq import Forecaster
+from keras_seq.forecasting import fitting
 
 
 def make_frame(kind, num_series=10, length=80):
@@ -31,17 +32,27 @@ def fit(frame, **options):
     return forecaster.fit(frame, verbose=0)
 
 
-def test_an_untrained_copy_of_a_wave_is_told():
+@pytest.fixture
+def last_value(monkeypatch):
+    """Networks start from the last value, where they would from a linear map."""
+    monkeypatch.setattr(fitting, "find_start", lambda *_: None)
+
+
+def test_an_untrained_copy_of_a_wave_is_told(last_value):
     with pytest.warns(UserWarning, match="repeat the last value.*A linear map.*less"):
         fit(make_frame("wave"), refit_full=False)
 
 
-def test_a_season_that_the_network_is_not_told_of_is_named():
+def test_a_season_that_the_network_is_not_told_of_is_named(last_value):
     frame = make_frame("wave")
     frame["y"] = np.tile([0.0, 5, -3, 8, 1], 160) + frame["y"] / 1e3
     with pytest.warns(UserWarning, match="repeat the last value"):
         fit(frame, refit_full=False)
     fit(frame, refit_full=False, season_length=5)
+
+
+def test_an_untrained_network_is_no_copy_where_a_linear_map_is_better():
+    fit(make_frame("wave"), refit_full=False)
 
 
 @pytest.mark.parametrize("kind", ["walk", "constant"])
