@@ -1,5 +1,6 @@
 """Rolling-origin backtest (Tashman 2000): what would have been forecast, and when."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ def rolling_origin(
 
     Returns:
         `unique_id`, `cutoff`, `ds`, `y`, `y_hat`, `y_hat_q*`, `seasonal_naive`,
-        `naive`; only steps with an actual value.
+        `naive`; only steps with an actual value. Warns of series without any.
     """
     horizon = forecaster.horizon
     last = panel.end - horizon
@@ -55,6 +56,14 @@ def rolling_origin(
     forecasts = pd.concat(frames, ignore_index=True)
     joined = forecasts.merge(panel.observed(), on=["unique_id", "ds"])
     joined.insert(3, "y", joined.pop("y"))
+    left_out = len(panel.lengths) - joined["unique_id"].nunique()
+    if left_out:
+        warnings.warn(
+            f"{left_out} of {len(panel.lengths)} series are not in the backtest: they "
+            f"end by {frames[0]['cutoff'].iloc[0]}, the first cutoff, or hold no value "
+            "after it. Cutoffs are the same for all; more windows reach farther back.",
+            stacklevel=3,
+        )
     return joined
 
 

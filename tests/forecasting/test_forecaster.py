@@ -368,6 +368,13 @@ def test_logarithms_of_negative_values_are_refused(frame):
         Forecaster(**SMALL, scaling="log").fit(frame, verbose=0)
 
 
+def test_series_that_no_window_reaches_are_told_of(frame):
+    short = frame[(frame["unique_id"] != "s1") | (frame["ds"] < "2020-02-01")]
+    with pytest.warns(UserWarning, match="1 of 3 series are not in the backtest"):
+        found = Forecaster(**SMALL).backtest(short, num_windows=2, verbose=0)
+    assert set(found["unique_id"]) == {"s0", "s2"}
+
+
 @pytest.mark.numeric
 def test_learns_what_the_baseline_cannot():
     # Each step is minus the one before last: no season of length 1 repeats it.
