@@ -337,7 +337,8 @@ def test_paths_are_repeatable_and_each_series_has_its_own(fitted, frame):
     assert not np.allclose(paths["y"], fitted.simulate(7, seed=4)["y"])
     alone = fitted.simulate(7, frame[frame["unique_id"] == "s05"], seed=3)
     together = paths.query("unique_id == 's05'").reset_index(drop=True)
-    pd.testing.assert_frame_equal(alone, together, rtol=1e-5)
+    # the atol is a millionth of the noise: near zero, one rounding is a large share
+    pd.testing.assert_frame_equal(alone, together, rtol=1e-5, atol=1e-4)
     short = fitted.simulate(7, seed=3, horizon=2)
     kept = paths[paths["ds"] < 62].reset_index(drop=True)
     pd.testing.assert_frame_equal(short, kept)
