@@ -134,7 +134,7 @@ def _refuse_long(estimator: Forecaster) -> None:
 
 
 def _shift(window: Tensor, centered: bool) -> Tensor:
-    """What is subtracted from each window, `(batch, 1)`, as `WindowSource` does."""
+    """What is subtracted from each window, `(batch, 1)`, as by `window_shift`."""
     missing = ops.isnan(window)
     values = ops.where(missing, ops.zeros_like(window), window)
     places = ops.arange(1, window.shape[1] + 1, dtype="float32")
@@ -143,12 +143,12 @@ def _shift(window: Tensor, centered: bool) -> Tensor:
     is_last = ops.logical_and(places == newest, places > 0)
     zeros = ops.zeros_like(window)
     last = ops.sum(ops.where(is_last, values, zeros), axis=1, keepdims=True)
-    if centered:
-        return last
-    gaps = ops.where(missing, zeros, ops.abs(values - last))
-    spread = ops.max(gaps, axis=1, keepdims=True)
-    large = ops.abs(last) > _LEVEL_OVER_SPREAD * spread
-    return ops.where(large, last, ops.zeros_like(last))
+    if not centered:
+        gaps = ops.where(missing, zeros, ops.abs(values - last))
+        spread = ops.max(gaps, axis=1, keepdims=True)
+        large = ops.abs(last) > _LEVEL_OVER_SPREAD * spread
+        last = ops.where(large, last, ops.zeros_like(last))
+    return ops.where(newest > 0, last, float("nan"))
 
 
 def _bend(values: Tensor, window: Tensor) -> Tensor:

@@ -68,8 +68,7 @@ def plan_stream(estimator: Forecaster, batch_size: int | None = None) -> Plan:
         if centered:  # the first value is subtracted from all
             kept = given[_SHIFT]
             kept = ops.where(ops.isnan(kept), value, kept)
-            shift = ops.where(ops.isnan(kept), ops.zeros_like(kept), kept)
-            after[f"{_SHIFT}_next"] = kept
+            shift = after[f"{_SHIFT}_next"] = kept  # NaN before the first value
         told = {k: x for k, x in given.items() if k not in ("value", _SHIFT)}
         one = ops.ones_like(given["value"], dtype="int32")
         zero = ops.zeros_like(value, dtype="int32")

@@ -74,9 +74,9 @@ def join_actuals(forecasts: pd.DataFrame, actual: pd.DataFrame) -> pd.DataFrame:
         ValueError: If an actual value has no forecast; the first are shown.
     """
     joined = actual.merge(
-        forecasts, on=["unique_id", "ds"], how="left", validate="one_to_one"
+        forecasts, on=["unique_id", "ds"], how="left", validate="1:1", indicator="side"
     )
-    orphans = joined[joined["y_hat"].isna()]
+    orphans = joined[joined.pop("side") == "left_only"]
     if len(orphans):
         raise ValueError(
             "`future` must follow `history` within the horizon, series by series. "

@@ -332,7 +332,7 @@ def accumulate(
 
 def all_positive(parts: Sequence[np.ndarray]) -> bool:
     """Whether distances of all forecasts may be taken for ratios."""
-    return all(bool((part > 0).all()) for part in parts)
+    return not any(bool((part <= 0).any()) for part in parts)  # NaN is no forecast
 
 
 def draw_shares(

@@ -1,5 +1,6 @@
 """roll: forecasts beyond the horizon that a network knows, by going on from its own."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -59,7 +60,8 @@ def roll_parts(
         horizon: Steps in all.
 
     Returns:
-        Point forecasts, `(num_series, step)` each, and what was asked for beside each.
+        Point forecasts, `(num_series, step)` each, and what was asked for beside each;
+        NaN where there is nothing to forecast from, of which is warned.
     """
     points: list[np.ndarray] = []
     parts: list[Part] = []
@@ -67,6 +69,19 @@ def roll_parts(
         if start:
             panel = panel.extended(points[-1])
         point, part = forecast_once(panel)
+        if not start:
+            _warn_of_unseen(panel.ids[np.isnan(point).all(axis=1)])
         points.append(point)
         parts.append(part)
     return points, parts
+
+
+def _warn_of_unseen(ids: np.ndarray) -> None:
+    if len(ids):
+        shown = ", ".join(repr(name) for name in ids[:5]) + ", ..." * (len(ids) > 5)
+        warnings.warn(
+            f"{len(ids)} series have no value among the last steps that the network "
+            f"sees (`lookback_`; if stateful, none at all), so that their forecasts "
+            f"are NaN: {shown}",
+            stacklevel=6,  # who called `predict`
+        )

@@ -50,7 +50,8 @@ class Windows:
         past: float32, `(batch, lookback)`, NaN where missing or before the series.
         target: float32, `(batch, horizon)`, NaN where missing or after the series.
         calendar: float32, `(batch, lookback + horizon, num_features)`.
-        shift: float64, `(batch,)`; was subtracted from `past` and `target`.
+        shift: float64, `(batch,)`; was subtracted from `past` and `target`. NaN where
+            nothing was seen, so that forecasts are NaN and no target is learned from.
         covariates: The network's inputs of `CovariateEncoder.gather`.
     """
 
@@ -141,15 +142,16 @@ def window_shift(past: np.ndarray, centered: bool) -> np.ndarray:
             where the level dwarfs the spread, else 0.
 
     Returns:
-        float64, `(batch,)`.
+        float64, `(batch,)`; NaN where nothing was observed, of which no level is known.
     """
     seen = ~np.isnan(past)
     newest = past.shape[1] - 1 - np.argmax(seen[:, ::-1], axis=1)
-    last = np.where(seen.any(axis=1), past[np.arange(len(past)), newest], 0.0)
+    last = past[np.arange(len(past)), newest]  # NaN where nothing is seen
     if centered:
         return last
     spread = np.where(seen, np.abs(past - last[:, None]), 0.0).max(axis=1)
-    return np.where(np.abs(last) > _LEVEL_OVER_SPREAD * spread, last, 0.0)
+    near = np.abs(last) <= _LEVEL_OVER_SPREAD * spread
+    return np.where(near, 0.0, last)
 
 
 def model_inputs(windows: Windows) -> dict[str, np.ndarray]:

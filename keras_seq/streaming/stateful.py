@@ -83,7 +83,7 @@ class StatefulStepper:
             unknown = np.isnan(kept)
             if unknown.any():
                 kept[unknown] = values[unknown]
-            shift = np.where(np.isnan(kept), 0.0, kept)
+            shift = kept.copy()  # NaN, and so are forecasts, before the first value
         # Keys mostly stand at the same step, which has one calendar for all.
         together = len(positions) > 1 and bool((positions == positions[0]).all())
         calendar = self._calendar(positions[:1] if together else positions)

@@ -117,6 +117,40 @@ def test_series_never_seen_and_very_short(fitted):
     assert np.isfinite(forecasts.filter(like="y_hat")).all().all()
 
 
+@pytest.mark.parametrize("stateful", [False, True])
+def test_where_nothing_was_seen_there_is_no_forecast(frame, stateful, tmp_path):
+    some = frame.copy()
+    some.loc[some["unique_id"] == "s1", "y"] = np.nan
+    options = {**SMALL, "stateful": stateful, "quantiles": (0.1, 0.9)}
+    fitted = Forecaster(**options).fit(some, verbose=0)
+    fitted.save(tmp_path / "some.kseq")
+    runtime = numpy_runtime.load(tmp_path / "some.kseq")
+    for ask in (
+        fitted.predict,
+        lambda: fitted.predict(some, horizon=9),
+        lambda: fitted.simulate(5, horizon=9),
+        lambda: pd.DataFrame(runtime.predict()),
+    ):
+        with pytest.warns(UserWarning, match="1 series have no value .* 's1'"):
+            forecasts = ask()
+        empty = forecasts["unique_id"] == "s1"
+        values = forecasts.filter(regex="^y")
+        assert values[empty].isna().all().all()
+        assert values[~empty].notna().all().all()
+    told = fitted.stream().step({"new": np.nan})
+    assert np.isnan(told.values).all()
+
+
+def test_a_window_after_a_long_gap_is_not_forecast_but_scored_around(fitted, frame):
+    history = frame[frame["ds"] <= fitted.fit_end_.max()].copy()
+    gap = (history["unique_id"] == "s0") & (history.groupby("unique_id").cumcount() > 40)
+    history.loc[gap, "y"] = np.nan
+    future = seasonal_frame(3, 64).groupby("unique_id").tail(4)
+    with pytest.warns(UserWarning, match="1 series have no value .* 's0'"):
+        scores = fitted.evaluate(history, future)
+    assert scores["n"] == 8 and np.isfinite(scores["mae"])
+
+
 @pytest.mark.numeric
 def test_forecasts_follow_their_own_series_only(fitted, frame):
     alone = fitted.predict(frame[frame["unique_id"] == "s1"])
