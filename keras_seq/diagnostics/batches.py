@@ -109,7 +109,7 @@ def _of_series(estimator: Any, data: Any, num_rows: int, seed: int) -> Batch:
     _refuse_stateful(estimator)
     panel = estimator._panel(data, fitted=True)
     source = WindowSource(panel, estimator._spec)
-    split = split_origins(panel.lengths, estimator._spec, validation=False)
+    split = split_origins(panel.observed_lengths, estimator._spec, validation=False)
     return Batch(*training_batches(source, split, num_rows, 1, seed)[0])
 
 

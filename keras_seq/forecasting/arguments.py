@@ -3,6 +3,7 @@
 What is left to `"auto"` is settled here. A forecaster is only read, never changed.
 """
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,13 +70,29 @@ _WINDOWED_ARGS: dict[str, Any] = {
 
 def check_panel(forecaster: "Forecaster", panel: Panel) -> None:
     """Raises unless there is anything to learn from."""
-    longest = int(panel.lengths.max())
-    if longest < 2 or not np.isfinite(panel.values).any():
+    longest = int(panel.observed_lengths.max())
+    if longest < 2:
         raise ValueError(
-            "`fit` needs a series with at least two steps in "
+            "`fit` needs a series with at least two steps, the last one known, in "
             f"{forecaster.target_col!r}. "
             f"Received: {len(panel.ids)} series, the longest of {longest} steps, "
             f"{int(np.isfinite(panel.values).sum())} values in all"
+        )
+
+
+def warn_of_missing_end(forecaster: "Forecaster", panel: Panel) -> None:
+    """Warns where a horizon and more without values ends a series: a plan, perhaps."""
+    observed = panel.observed_lengths
+    missing = (panel.lengths - observed)[observed > 0]
+    ending = missing[missing >= forecaster.horizon]
+    if len(ending):
+        warnings.warn(
+            f"{len(ending)} series end in {ending.min()} steps or more without a value "
+            f"of {forecaster.target_col!r}. They are neither trained on nor held back, "
+            "and `predict` forecasts what follows them. If they are the steps to "
+            "forecast, leave their rows out here and give them to `predict` as "
+            "`future`.",
+            stacklevel=5,  # who called `fit`
         )
 
 

@@ -162,7 +162,7 @@ def validate(
     scale = naive_scale(source.panel, season_length, split.end)[split.series, None]
     error = np.abs(forecasts[:, :, model.point_index] - actual)
     return {
-        "pinball": 2 * float(np.nanmean(pinball)),
+        "pinball": 2 * finite_mean(pinball),
         "mae": finite_mean(error),
         "mase": finite_mean(error / scale),
         "mase_naive": finite_mean(np.abs(naive - actual) / scale),
@@ -181,7 +181,8 @@ def calibrate(model: keras.Model, source: WindowSource, split: Split) -> np.ndar
         The factors, `(2,)`; they are also set in the model.
     """
     head = model.get_layer("quantiles")
-    begin = source.panel.lengths[split.series] - 2 * source.spec.horizon
+    ends = source.panel.observed_lengths
+    begin = ends[split.series] - 2 * source.spec.horizon
     latest = split.origins >= begin
     latest_ones = split.series[latest], split.origins[latest]
     _, scaled = forecast_scaled(model, source, *latest_ones)

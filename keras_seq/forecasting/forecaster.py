@@ -22,6 +22,7 @@ from keras_seq.forecasting.arguments import (
     resolve_lookbacks,
     resolve_nonnegative,
     resolve_season,
+    warn_of_missing_end,
 )
 from keras_seq.forecasting.backtest import check_windows, cut_folds, rolling_origin
 from keras_seq.forecasting.ensemble import build_member, combine
@@ -332,7 +333,8 @@ class Forecaster(SequenceEstimator):
         limit = 1000 if self.max_steps == "auto" else self.max_steps
         limit = check_integer("max_steps", limit, 1)
         sources = window_sources(self, panel)
-        held_out = split_origins(panel.lengths, self._spec, validation=True)
+        lengths = panel.observed_lengths
+        held_out = split_origins(lengths, self._spec, validation=True)
         train = partial(
             train_members,
             self,
@@ -416,6 +418,7 @@ class Forecaster(SequenceEstimator):
         check_choice("scaling", self.scaling, ("auto", *SCALINGS))
         check_quantiles(self.quantiles)
         check_panel(self, panel)
+        warn_of_missing_end(self, panel)
         self.freq_ = panel.grid.freq
         self.season_length_ = resolve_season(self, panel)
         check_stateful(self)
@@ -427,7 +430,7 @@ class Forecaster(SequenceEstimator):
         self._encoder = None
         self.calendar_: tuple[str, ...] = ()
         self._settle()
-        end = split_origins(panel.lengths, self._spec, validation=True).end
+        end = split_origins(panel.observed_lengths, self._spec, validation=True).end
         self.calendar_ = resolve_calendar(self, panel, end)
         self._encoder = CovariateEncoder.learn(panel, end)
         self._settle()
@@ -547,8 +550,9 @@ class Forecaster(SequenceEstimator):
             self._calibration.warn_of_tails(self.quantiles_, stacklevel=4)
         else:
             warnings.warn(
-                "conformal=True has too little held back to calibrate with: series "
-                "must be longer than two horizons. The quantiles are the network's.",
+                "conformal=True has too little held back to calibrate with: values of "
+                "a series must span more than two horizons. The quantiles are the "
+                "network's.",
                 stacklevel=4,
             )
 

@@ -93,4 +93,4 @@ def set_spreads(members: Sequence[keras.Model], spreads: Sequence[np.ndarray]) -
 
 
 def _split(source: WindowSource, validation: bool) -> Split:
-    return split_origins(source.panel.lengths, source.spec, validation)
+    return split_origins(source.panel.observed_lengths, source.spec, validation)

@@ -35,6 +35,13 @@ class PlainPanel:
         return np.diff(self.offsets)
 
     @property
+    def observed_lengths(self) -> np.ndarray:
+        """Steps of each series up to its last value: int64, `(num_series,)`."""
+        steps = np.arange(len(self.values)) - np.repeat(self.offsets[:-1], self.lengths)
+        seen = np.where(np.isfinite(self.values), steps + 1, 0)
+        return np.maximum.reduceat(seen, self.offsets[:-1])
+
+    @property
     def end(self) -> int:
         """The grid position just after the last step of any series."""
         return int((self.first + self.lengths).max())

@@ -229,7 +229,8 @@ def split_origins(
     two horizons or less serves training only. Training targets end before it.
 
     Args:
-        lengths: int64, `(num_series,)`.
+        lengths: int64, `(num_series,)`: up to the last value of each series, since
+            what is held back must hold one.
         spec: Window lengths.
         validation: False gives everything to training.
         max_windows: Limit of validation windows; beyond it series are thinned evenly.

@@ -141,6 +141,16 @@ def test_where_nothing_was_seen_there_is_no_forecast(frame, stateful, tmp_path):
     assert np.isnan(told.values).all()
 
 
+def test_missing_values_at_the_end_leave_something_to_hold_back(frame):
+    plan = frame.groupby("unique_id").tail(4)
+    plan = plan.assign(ds=plan["ds"] + pd.Timedelta(days=4), y=np.nan)
+    with pytest.warns(UserWarning, match="3 series end in 4 steps or more without a"):
+        whole = Forecaster(**SMALL).fit(pd.concat([frame, plan]), verbose=0)
+    alone = Forecaster(**SMALL).fit(frame, verbose=0)
+    assert whole.validation_ == alone.validation_
+    pd.testing.assert_frame_equal(whole.predict(frame), alone.predict(frame))
+
+
 def test_a_window_after_a_long_gap_is_not_forecast_but_scored_around(fitted, frame):
     history = frame[frame["ds"] <= fitted.fit_end_.max()].copy()
     gap = (history["unique_id"] == "s0") & (history.groupby("unique_id").cumcount() > 40)
