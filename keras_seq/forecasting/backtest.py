@@ -56,15 +56,20 @@ def rolling_origin(
     forecasts = pd.concat(frames, ignore_index=True)
     joined = forecasts.merge(panel.observed(), on=["unique_id", "ds"])
     joined.insert(3, "y", joined.pop("y"))
-    left_out = len(panel.lengths) - joined["unique_id"].nunique()
-    if left_out:
-        warnings.warn(
-            f"{left_out} of {len(panel.lengths)} series are not in the backtest: they "
-            f"end by {frames[0]['cutoff'].iloc[0]}, the first cutoff, or hold no value "
-            "after it. Cutoffs are the same for all; more windows reach farther back.",
-            stacklevel=3,
-        )
+    _warn_of_left_out(panel, joined)
     return joined
+
+
+def _warn_of_left_out(panel: Panel, joined: pd.DataFrame) -> None:
+    left_out = panel.ids[~pd.Index(panel.ids).isin(joined["unique_id"])]
+    if len(left_out):
+        shown = ", ".join(map(repr, left_out[:5])) + ", ..." * (len(left_out) > 5)
+        warnings.warn(
+            f"{len(left_out)} of {len(panel.ids)} series have no row in the backtest: "
+            "cutoffs are the same stamps for all, and these end before the first one, "
+            f"begin after the last one, or have no value to compare with: {shown}",
+            stacklevel=4,  # who called `backtest`
+        )
 
 
 def check_windows(windows: pd.DataFrame, quantiles: Sequence[float]) -> None:

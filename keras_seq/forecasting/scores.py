@@ -26,7 +26,8 @@ def seasonal_naive(panel: Panel, season_length: int, horizon: int) -> np.ndarray
         horizon: Steps to forecast.
 
     Returns:
-        float64, `(num_series, horizon)`; NaN where a series never showed that phase.
+        float64, `(num_series, horizon)`; the last value where a series never showed
+        that phase, and NaN where it has none.
     """
     season = np.full((len(panel.ids), season_length), np.nan)
     deepest = -(-int(panel.lengths.max()) // season_length)
@@ -38,6 +39,8 @@ def seasonal_naive(panel: Panel, season_length: int, horizon: int) -> np.ndarray
         usable = missing & (steps >= 0)
         flat = panel.offsets[:-1, None] + np.maximum(steps, 0)
         season = np.where(usable, panel.values[flat], season)
+    newest = panel.offsets[:-1] + np.maximum(panel.observed_lengths - 1, 0)
+    season = np.where(np.isnan(season), panel.values[newest, None], season)
     repeats = -(-horizon // season_length)
     return np.tile(season, (1, repeats))[:, :horizon]
 

@@ -224,6 +224,21 @@ def test_backtest_refit_sees_more(frame):
     assert not np.allclose(once["y_hat"][~first], each["y_hat"][~first])
 
 
+def test_backtest_tells_which_series_end_before_it_and_scores_short_ones(frame):
+    early = (frame["unique_id"] == "s1") & (frame["ds"] > "2020-02-20")
+    late = (frame["unique_id"] == "s2") & (frame["ds"] < "2020-02-22")
+    some = frame[~early & ~late]
+    forecaster = Forecaster(**SMALL)
+    with pytest.warns(UserWarning, match="1 of 3 series have no row .* 's1'"):
+        windows = forecaster.backtest(some, num_windows=1, verbose=0)
+    new = windows["unique_id"] == "s2"  # four steps of a season of six
+    last = some.loc[some["unique_id"] == "s2", "y"].to_numpy()[-5]
+    assert windows.loc[new, "seasonal_naive"].tolist()[:2] == [last] * 2
+    scores = forecaster.score_backtest(windows, some, by="series")
+    assert set(scores["unique_id"]) == {"s0", "s2"}
+    assert scores["mae"].notna().all()
+
+
 def test_backtest_of_too_short_data():
     with pytest.raises(ValueError, match="num_windows=9 at horizon=4.*the data span"):
         Forecaster(**SMALL).backtest(seasonal_frame(length=30), 9, verbose=0)
@@ -410,13 +425,6 @@ def test_logarithms_of_negative_values_are_refused(frame):
         ValueError, match="`scaling` must not be 'log'.*least value is -"
     ):
         Forecaster(**SMALL, scaling="log").fit(frame, verbose=0)
-
-
-def test_series_that_no_window_reaches_are_told_of(frame):
-    short = frame[(frame["unique_id"] != "s1") | (frame["ds"] < "2020-02-01")]
-    with pytest.warns(UserWarning, match="1 of 3 series are not in the backtest"):
-        found = Forecaster(**SMALL).backtest(short, num_windows=2, verbose=0)
-    assert set(found["unique_id"]) == {"s0", "s2"}
 
 
 @pytest.mark.numeric
