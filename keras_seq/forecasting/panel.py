@@ -22,7 +22,6 @@ from keras_seq.forecasting.covariate_columns import read_ahead, read_covariates
 from keras_seq.forecasting.covariates import Covariates, Levels
 from keras_seq.forecasting.plain_panel import PlainPanel, lay_flat
 
-
 @dataclass(frozen=True)
 class TimeGrid:
     """Regular stamps: `start`, `start + freq`, ...
@@ -282,10 +281,13 @@ def _frequency(
             ) from error
     # The longest series tell most; a hundred of them tell enough.
     longest = np.argsort(-np.diff(bounds), kind="stable")[:100]
+    # A stretch of working days without a gap is as one of days.
+    weeks = stamps.max() - stamps.min() >= pd.Timedelta(days=14)
+    working = bool(weeks and (stamps.day_of_week < 5).all())
     found = {
         inferred
         for i in longest
-        if (inferred := _infer(stamps[bounds[i] : bounds[i + 1]])) is not None
+        if (inferred := _infer(stamps[bounds[i] : bounds[i + 1]], working)) is not None
     }
     if len(found) == 1:
         return found.pop()
@@ -300,11 +302,16 @@ def _frequency(
     )
 
 
-def _infer(stamps: pd.DatetimeIndex) -> str | None:
-    """The frequency of one series, from its longest stretch if it has gaps."""
+def _infer(stamps: pd.DatetimeIndex, working: bool) -> str | None:
+    """The frequency of one series, from its longest stretch if it has gaps.
+
+    Args:
+        stamps: In order.
+        working: Whether days are working days.
+    """
     if len(stamps) < 3:
         return None
-    whole = _infer_regular(stamps)
+    whole = _infer_regular(stamps, working)
     if whole is not None:
         return whole
     steps = np.diff(stamps.asi8)
@@ -312,7 +319,7 @@ def _infer(stamps: pd.DatetimeIndex) -> str | None:
     edges = np.concatenate([[0], gaps, [len(stamps)]])
     widest = int(np.argmax(np.diff(edges)))
     stretch = stamps[edges[widest] : edges[widest + 1]]
-    inferred = _infer_regular(stretch) if len(stretch) >= 3 else None
+    inferred = _infer_regular(stretch, working) if len(stretch) >= 3 else None
     if inferred is not None:
         warnings.warn(
             f"freq={inferred!r} was inferred from a stretch without gaps; steps "
@@ -322,9 +329,11 @@ def _infer(stamps: pd.DatetimeIndex) -> str | None:
     return inferred
 
 
-def _infer_regular(stamps: pd.DatetimeIndex) -> str | None:
+def _infer_regular(stamps: pd.DatetimeIndex, working: bool) -> str | None:
     with warnings.catch_warnings():
         # pandas 3.1 announces that an offset will replace the string; both will do.
         warnings.simplefilter("ignore", DeprecationWarning)
         inferred = pd.infer_freq(stamps)
+    if inferred == "D" and working:
+        return "B"
     return None if inferred is None else to_offset(inferred).freqstr

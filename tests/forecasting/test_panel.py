@@ -71,6 +71,18 @@ def test_frequency_of_a_series_with_gaps_is_inferred_and_said():
     assert np.isnan(panel.values).sum() == 2
 
 
+def test_working_days_without_holidays_are_working_days():
+    def of_days(days, name="a"):
+        return pd.DataFrame({"unique_id": name, "ds": days, "y": 1.0})
+
+    days = pd.date_range("2024-01-01", periods=60, freq="B").delete([10, 21, 33])
+    with pytest.warns(UserWarning, match="freq='B' was inferred"):
+        panel = make_panel(pd.concat([of_days(days), of_days(days[:5], "b")]), COLUMNS)
+    assert panel.grid.freq == "B" and panel.lengths.tolist() == [60, 5]
+    assert panel.grid.stamps(60, 5).day_of_week.tolist() == [0, 1, 2, 3, 4]
+    assert make_panel(of_days(days[:5]), COLUMNS).grid.freq == "D"  # who can tell
+
+
 def test_integer_time_and_other_names():
     frame = pd.DataFrame({"shop": [7, 7, 3], "week": [4, 6, 4], "sales": [1, 3, 5]})
     panel = make_panel(frame, Columns("shop", "week", "sales"), 1)
