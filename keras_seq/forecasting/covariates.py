@@ -1,5 +1,6 @@
 """Covariates of a panel as they are in its frame, laid flat beside its values."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -171,6 +172,13 @@ def number_categories(
         title: Names the column in messages.
     """
     known = {value: code for code, value in enumerate(level or ())}
+    if known and values and not known.keys() & set(values):
+        warnings.warn(
+            f"{title[0].upper()}{title[1:]} holds no category that `fit` saw, so that "
+            f"all are taken as missing. `fit` saw {list(known)[:3]}; received "
+            f"{values[:3]}.",
+            stacklevel=2,
+        )
     for value in values:
         if not isinstance(value, str | int | float):
             raise ValueError(

@@ -175,6 +175,16 @@ def test_categories_of_every_kind():
     np.testing.assert_array_equal(shown.sum(axis=-1), 1 - unknown)
 
 
+def test_categories_none_of_which_is_known_are_told():
+    frame = shops()
+    levels = make_panel(frame, COLUMNS, "D").covariates.levels
+    coded = frame.assign(region=frame["region"].map({"north": 0, "south": 1}))
+    coded["region"] = coded["region"].astype("Int64").astype("category")
+    with pytest.warns(UserWarning, match=r"'region' .* saw \['north', .* \[0, 1\]"):
+        panel = make_panel(coded, COLUMNS, "D", levels)
+    assert panel.covariates.static[:2, 0].tolist() == [2, 3]  # none that fit saw
+
+
 def test_what_is_known_ahead_is_found_whatever_the_order_and_the_rest():
     frame = shops()
     future = ahead(frame, steps=HORIZON + 4)
