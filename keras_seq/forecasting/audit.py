@@ -10,6 +10,7 @@ import pandas as pd
 from sklearn.base import clone
 
 from keras_seq.errors import check_choice, check_integer
+from keras_seq.forecasting.columns import from_polars
 from keras_seq.forecasting.panel import cut_frame
 from keras_seq.training.runtime import derive_seed
 
@@ -49,7 +50,8 @@ def audit_leakage(
     df: pd.DataFrame | pd.Series,
     cutoff: Any,
     *,
-    make_features: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
+    make_features: Callable[[Any], Any] | None = None,
+    known: Sequence[str] = (),
     alterations: Sequence[str] = ALTERATIONS,
     max_steps: int = 20,
     seed: int = 0,
@@ -57,10 +59,11 @@ def audit_leakage(
     """Changes everything after a cutoff and shows whether anything before it moves.
 
     After the cutoff the target and every other numeric column that is not known in
-    advance (neither static nor a future covariate) become noise, extremes, or are
-    missing. Three things are then compared with what they were: the columns that
-    `make_features` makes; scaling and weights of a network fitted on the rows up to
-    the cutoff; and the forecasts that `backtest`, given all rows, makes at the cutoff.
+    advance (neither static, nor a future covariate, nor in `known`) become noise,
+    extremes, or are missing. Three things are then compared with what they were: the
+    columns that `make_features` makes; scaling and weights of a network fitted on the
+    rows up to the cutoff; and the forecasts that `backtest`, given all rows, makes at
+    the cutoff.
 
     A covariate that was computed beforehand, such as a centred rolling mean, already
     holds the future in the rows before the cutoff, which no change of the finished
@@ -71,8 +74,10 @@ def audit_leakage(
         df: Long frame, as for `fit`, or as for `make_features`; at least one horizon
             beyond the cutoff.
         cutoff: The last stamp that may be known.
-        make_features: From a frame like `df` to the frame that `fit` takes, with the
-            same rows.
+        make_features: From a frame like `df`, of pandas or polars as that is, to the
+            frame that `fit` takes, with the same rows.
+        known: Further columns that are known in advance, such as those of a plan of
+            which `make_features` makes future covariates.
         alterations: Of `"noise"`, `"extremes"`, `"missing"`.
         max_steps: Of each training: what leaks does so from the first step on.
         seed: Of what is put in place of the future.
@@ -92,7 +97,7 @@ def audit_leakage(
     for alteration in alterations:
         check_choice("alterations", alteration, ALTERATIONS)
     check_integer("max_steps", max_steps, 1)
-    audit = _Audit(forecaster, df, cutoff, make_features, max_steps)
+    audit = _Audit(forecaster, df, cutoff, make_features, max_steps, known)
     before = audit.run(audit.frame)
     again: dict[str, Any] | None = None
     rows = []
@@ -119,8 +124,9 @@ class _Audit:
         forecaster: "Forecaster",
         df: Any,
         cutoff: Any,
-        make_features: Callable[[pd.DataFrame], pd.DataFrame] | None,
+        make_features: Callable[[Any], Any] | None,
         max_steps: int,
+        known: Sequence[str] = (),
     ):
         panel = forecaster._panel(make_features(df) if make_features else df)
         stamps = panel.grid.stamps(0, panel.end)
@@ -129,16 +135,28 @@ class _Audit:
         place = stamps.get_indexer([cutoff])[0]
         horizon = forecaster.horizon
         if place < 0 or place + horizon >= len(stamps):
+            zone = getattr(stamps, "tz", None)
+            where = f", in the time zone {zone}," if zone else ""
             raise ValueError(
-                f"`cutoff` must be a stamp of the data with at least {horizon} steps "
-                f"(one horizon) after it; they go from {stamps[0]} to {stamps[-1]}. "
-                f"Received: {cutoff=}"
+                f"`cutoff` must be a stamp of the data{where} with at least {horizon} "
+                f"steps (one horizon) after it; they go from {stamps[0]} to "
+                f"{stamps[-1]}. Received: {cutoff=}"
             )
         self.columns = forecaster._columns
         self.frame = cut_frame(df, self.columns, stamps[-1]).reset_index(drop=True)
-        self.make_features = make_features
+        absent = [name for name in known if name not in self.frame]
+        if absent:
+            raise ValueError(
+                f"`known` must name columns of the data: {list(self.frame.columns)}. "
+                f"Received: known={list(known)}, of which there is no {absent[0]!r}"
+            )
+        self.make_features = make_features and _taking(make_features, df)
         self.cutoff, self.end = stamps[place], stamps[place + horizon]
-        self.known = {*forecaster.static_covariates, *forecaster.future_covariates}
+        self.known = {
+            *known,
+            *forecaster.static_covariates,
+            *forecaster.future_covariates,
+        }
         self.future = tuple(forecaster.future_covariates)
         # rows that are missing must not change the time step
         self.forecaster = clone(forecaster).set_params(
@@ -206,6 +224,15 @@ class _Audit:
             for name in frame.select_dtypes("number")
             if name not in keys
         }
+
+
+def _taking(make_features: Callable[[Any], Any], df: Any) -> Callable[[Any], Any]:
+    """The function from pandas to pandas, whatever frames like `df` it works on."""
+    if from_polars(df) is df:
+        return make_features
+    import polars
+
+    return lambda frame: from_polars(make_features(polars.from_pandas(frame)))
 
 
 def _change(one: Any, two: Any) -> float:

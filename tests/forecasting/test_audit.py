@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
 from keras_seq import Forecaster
 from keras_seq.diagnostics import audit_leakage
@@ -59,6 +60,27 @@ def test_features_that_hold_the_future_are_named(frame):
     assert report.leaks == ("column y", "forecasts")
     expected = "LEAK: what follows the cutoff moves column y, forecasts."
     assert str(report) == expected
+
+
+def test_polars_frames_and_columns_of_a_plan(frame):
+    polars = pytest.importorskip("polars")
+    planned = polars.from_pandas(frame)
+
+    def make_features(frame):
+        return frame.with_columns(cheap=(polars.col("price") < 1.5).cast(polars.Int8))
+
+    forecaster = clone(FORECASTER).set_params(future_covariates=["cheap"])
+    tried = {"make_features": make_features, "alterations": ["extremes"]}
+    report = audit_leakage(forecaster, planned, "2024-01-30", known=["price"], **tried)
+    assert report.leaks == () and "column cheap" in set(report.table["part"])
+    with pytest.raises(ValueError, match="`known` must name columns.*no 'prize'"):
+        audit_leakage(forecaster, planned, "2024-01-30", known=["prize"], **tried)
+
+
+def test_a_cutoff_is_in_the_time_zone_of_the_data(frame):
+    zoned = frame.assign(ds=frame["ds"].dt.tz_localize("Asia/Tokyo"))
+    with pytest.raises(ValueError, match="in the time zone Asia/Tokyo, with"):
+        audit_leakage(FORECASTER, zoned, "2024-01-30")
 
 
 def test_the_frame_is_changed_after_the_cutoff_only(frame):
