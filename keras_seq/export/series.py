@@ -133,7 +133,7 @@ def _refuse_long(estimator: Forecaster) -> None:
             )
 
 
-def _shift(window: Tensor, centered: bool) -> Tensor:
+def _shift(window: Tensor, centered: bool | None) -> Tensor:
     """What is subtracted from each window, `(batch, 1)`, as by `window_shift`."""
     missing = ops.isnan(window)
     values = ops.where(missing, ops.zeros_like(window), window)
@@ -143,7 +143,9 @@ def _shift(window: Tensor, centered: bool) -> Tensor:
     is_last = ops.logical_and(places == newest, places > 0)
     zeros = ops.zeros_like(window)
     last = ops.sum(ops.where(is_last, values, zeros), axis=1, keepdims=True)
-    if not centered:
+    if centered is None:
+        last = ops.zeros_like(last)
+    elif not centered:
         gaps = ops.where(missing, zeros, ops.abs(values - last))
         spread = ops.max(gaps, axis=1, keepdims=True)
         large = ops.abs(last) > _LEVEL_OVER_SPREAD * spread

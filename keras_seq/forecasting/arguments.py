@@ -113,6 +113,16 @@ def check_stateful(forecaster: "Forecaster") -> None:
             )
 
 
+def check_logarithms(forecaster: "Forecaster", panel: Panel) -> None:
+    """Raises where values have no logarithm; that of zero is of the least value."""
+    least = float(np.nanmin(panel.values))
+    if forecaster.scaling == "log" and least < 0:
+        raise ValueError(
+            f"`scaling` must not be 'log' where {forecaster.target_col!r} is negative. "
+            f"Received: scaling='log', the least value is {least:g}"
+        )
+
+
 def resolve_season(forecaster: "Forecaster", panel: Panel) -> int:
     """Steps in a season."""
     if forecaster.season_length is None:

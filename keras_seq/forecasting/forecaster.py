@@ -14,6 +14,7 @@ import pandas as pd
 from keras_seq.errors import check_choice, check_integer, suggests_names
 from keras_seq.forecasting import fitting, saving
 from keras_seq.forecasting.arguments import (
+    check_logarithms,
     check_panel,
     check_stateful,
     choose_scalings,
@@ -42,7 +43,8 @@ from keras_seq.forecasting.scores import score, score_backtest, seasonal_naive
 from keras_seq.forecasting.streams import read_states
 from keras_seq.forecasting.windows import Split, WindowSource, WindowSpec, split_origins
 from keras_seq.layers.quantiles import check_quantiles
-from keras_seq.layers.scaling import LOCATION_INVARIANT, SCALINGS
+from keras_seq.layers.scaling import SCALINGS
+from keras_seq.numpy_runtime.scaling import is_centered
 from keras_seq.training.checkpoint import Checkpoint
 from keras_seq.training.ensemble import join_histories
 from keras_seq.training.estimator import SequenceEstimator
@@ -424,6 +426,7 @@ class Forecaster(SequenceEstimator):
         check_stateful(self)
         lookbacks = resolve_lookbacks(self, panel, self.season_length_)
         self.lookback_ = lookbacks[0]
+        check_logarithms(self, panel)
         scalings = choose_scalings(self.scaling, len(lookbacks), panel)
         self.scaling_ = scalings[0] if len(set(scalings)) == 1 else "mixed"
         self.nonnegative_ = resolve_nonnegative(self, panel)
@@ -826,7 +829,7 @@ class Forecaster(SequenceEstimator):
         self._spec = WindowSpec(
             self.lookback_,
             self.horizon,
-            self.scaling_ in LOCATION_INVARIANT,
+            is_centered(self.scaling_),
             self._encoder,
             self.calendar_,
             bends(self.nonnegative_, self.scaling_),

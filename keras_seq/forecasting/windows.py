@@ -28,7 +28,8 @@ class WindowSpec:
         horizon: Steps it forecasts.
         centered: Whether each window's last observed value is subtracted on the host,
             in float64; if not, only windows whose level dwarfs their spread are
-            moved. True for scalings that do not see the level anyway.
+            moved. True for scalings that do not see the level anyway; None, for
+            logarithms, moves none.
         encoder: Of covariates; None where there are none.
         rounds: Of the calendar, as of `calendar_features`.
         nonnegative: Whether forecasts are bent where they would fall below zero.
@@ -36,7 +37,7 @@ class WindowSpec:
 
     lookback: int
     horizon: int
-    centered: bool
+    centered: bool | None
     encoder: CovariateEncoder | None = None
     rounds: tuple[str, ...] | None = None
     nonnegative: bool = False
@@ -133,13 +134,13 @@ class WindowSource:
         return find_knees(windows.past + windows.shift[:, None])
 
 
-def window_shift(past: np.ndarray, centered: bool) -> np.ndarray:
+def window_shift(past: np.ndarray, centered: bool | None) -> np.ndarray:
     """What to subtract from each window before it becomes float32.
 
     Args:
         past: float64, `(batch, lookback)`; NaN is missing.
         centered: Whether it is each window's last observed value; if not, it is only
-            where the level dwarfs the spread, else 0.
+            where the level dwarfs the spread, else 0; None: it is 0.
 
     Returns:
         float64, `(batch,)`; NaN where nothing was observed, of which no level is known.
@@ -149,6 +150,8 @@ def window_shift(past: np.ndarray, centered: bool) -> np.ndarray:
     last = past[np.arange(len(past)), newest]  # NaN where nothing is seen
     if centered:
         return last
+    if centered is None:
+        return 0.0 * last
     spread = np.where(seen, np.abs(past - last[:, None]), 0.0).max(axis=1)
     near = np.abs(last) <= _LEVEL_OVER_SPREAD * spread
     return np.where(near, 0.0, last)

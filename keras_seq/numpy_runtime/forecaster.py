@@ -30,7 +30,7 @@ from keras_seq.forecasting.streams import StreamStates, run_streams
 from keras_seq.forecasting.windows import WindowSource, WindowSpec, model_inputs
 from keras_seq.numpy_runtime.clock import Clock, calendar_rounds
 from keras_seq.numpy_runtime.forecast_network import ForecastNetwork
-from keras_seq.numpy_runtime.scaling import LOCATION_INVARIANT
+from keras_seq.numpy_runtime.scaling import is_centered
 from keras_seq.numpy_runtime.stream_network import StreamNetwork
 from keras_seq.numpy_runtime.tables import (
     ClockGrid,
@@ -89,7 +89,7 @@ class NumpyForecaster:
         self._spec = WindowSpec(
             self.lookback_,
             self.horizon,
-            learned["scaling_"] in LOCATION_INVARIANT,
+            is_centered(learned["scaling_"]),
             self._encoder,
             rounds,
             # Nor whether forecasts are kept from falling below zero: they were not.

@@ -11,8 +11,15 @@ STREAM_SCALINGS = ("mean_abs", "standard", "log", "none")
 SCALINGS = (*STREAM_SCALINGS, "robust")
 # Adding a constant to such a window moves the forecast by that constant.
 LOCATION_INVARIANT = ("standard", "robust")
+# Logarithms, of one or several networks: of the values themselves, not of distances.
+_LOGARITHMIC = ("log", "mixed")
 # Standard deviations of a normal distribution in its median distance from the median.
 DEVIATIONS = 1.4826
+
+
+def is_centered(scaling: str) -> bool | None:
+    """Whether windows are centred first, as of `forecasting.windows.window_shift`."""
+    return None if scaling in _LOGARITHMIC else scaling in LOCATION_INVARIANT
 
 
 class Scaler:

@@ -108,7 +108,7 @@ class Served:
     encoder: CovariateEncoder | None
     quantiles: tuple[float, ...]
     point_index: int
-    centered: bool
+    centered: bool | None
     nonnegative: bool
     log: bool
     calibration: Calibration | None

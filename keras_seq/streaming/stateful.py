@@ -47,7 +47,7 @@ class StatefulStepper:
         horizon: int,
         widths: dict[str, int],
         clock: Clock,
-        centered: bool,
+        centered: bool | None,
         advance: Advance,
         finish: Finish,
         fingerprint: str,

@@ -45,7 +45,7 @@ class WindowedStepper:
         lookback: int,
         horizon: int,
         clock: Clock,
-        centered: bool,
+        centered: bool | None,
         nonnegative: bool,
         forward: Forward,
         fingerprint: str,

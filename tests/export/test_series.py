@@ -167,7 +167,7 @@ def test_other_structures(options, target, tmp_path):
 
 
 @pytest.mark.parametrize("level", [0.0, 1e8])
-@pytest.mark.parametrize("centered", [True, False])
+@pytest.mark.parametrize("centered", [True, False, None])
 def test_windows_are_moved_as_the_estimator_moves_them(level, centered):
     from keras_seq.export.series import _shift
 

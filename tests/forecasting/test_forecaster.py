@@ -11,6 +11,8 @@ from sklearn.exceptions import NotFittedError
 
 import keras_seq
 from keras_seq import ArtifactError, Forecaster, numpy_runtime
+from keras_seq.forecasting.windows import WindowSource
+from keras_seq.numpy_runtime.scaling import is_centered
 from tests.grids import often
 
 SMALL = {
@@ -428,6 +430,18 @@ def test_logarithms_of_negative_values_are_refused(frame):
 
 
 @pytest.mark.numeric
+def test_logarithms_of_a_high_level_may_fall_as_they_rise(frame):
+    high = frame.assign(y=1e7 + frame["y"])  # its spread is less than 1 in 10,000
+    assert is_centered("log") is is_centered("mixed") is None
+    forecaster = Forecaster(**SMALL, scaling="log").fit(high, verbose=0)
+    windows = WindowSource(forecaster._tail, forecaster._spec)
+    shift = windows.gather(np.arange(3), forecaster._tail.lengths).shift
+    np.testing.assert_array_equal(shift, 0)  # or no value lay below the last one
+    lowest = forecaster.simulate(50).groupby("unique_id")["y"].min().to_numpy()
+    assert (lowest < high.groupby("unique_id")["y"].last().to_numpy()).all()
+
+
+@pytest.mark.numeric
 def test_learns_what_the_baseline_cannot():
     # Each step is minus the one before last: no season of length 1 repeats it.
     random = np.random.default_rng(0)
@@ -458,6 +472,7 @@ def test_not_fitted():
         ({"calendar": "year"}, "`calendar` must be 'auto' or a list of some of"),
         ({"calendar": ["day"]}, r"\['week', 'year'\], .* longer than a step of 'D'"),
         ({"scaling": "minmax"}, "`scaling` must be one of"),
+        ({"scaling": "log"}, "`scaling` must not be 'log' where 'y' is negative"),
         ({"quantiles": (0.9, 0.1)}, "`quantiles` must increase strictly"),
         ({"dropout": 1.5}, r"`dropout` must be a number in \[0, 1\)"),
         ({"learning_rate": -1}, "`learning_rate` must be .*above 0"),
