@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Largest value over least of the usual series from which on logarithms are taken. Sets
 # with 1.5 to 11 gained by them, and below a logarithm hardly bends.
 _LEAST_GROWTH = 1.25
+# Sizes of the largest value whose sums and scales float32 still holds.
+_SMALLEST, _LARGEST = 1e-15, 1e30
 # Those that the builder takes under the same name.
 _BUILDER_ARGS = (
     "horizon",
@@ -69,7 +71,7 @@ _WINDOWED_ARGS: dict[str, Any] = {
 
 
 def check_panel(forecaster: "Forecaster", panel: Panel) -> None:
-    """Raises unless there is anything to learn from."""
+    """Raises unless there is anything to learn from, in what can be learned."""
     longest = int(panel.observed_lengths.max())
     if longest < 2:
         raise ValueError(
@@ -77,6 +79,21 @@ def check_panel(forecaster: "Forecaster", panel: Panel) -> None:
             f"{forecaster.target_col!r}. "
             f"Received: {len(panel.ids)} series, the longest of {longest} steps, "
             f"{int(np.isfinite(panel.values).sum())} values in all"
+        )
+    for name in panel.ids:
+        plain = name.item() if isinstance(name, np.generic) else name
+        if not isinstance(plain, str | int | float):
+            raise ValueError(
+                f"Column {forecaster.id_col!r} must hold strings or numbers, since no "
+                "file could hold the forecaster otherwise: astype(str) makes strings. "
+                f"Received: {name!r}"
+            )
+    largest = float(np.nanmax(np.abs(panel.values)))
+    if largest and not _SMALLEST <= largest <= _LARGEST:
+        raise ValueError(
+            f"Column {forecaster.target_col!r} must hold values of a size between "
+            f"{_SMALLEST:g} and {_LARGEST:g}, which is what float32 computes with: "
+            f"choose another unit. Received: a largest size of {largest:g}"
         )
 
 

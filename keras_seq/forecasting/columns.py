@@ -18,6 +18,9 @@ __all__ = [
     "refuse_rows",
 ]
 
+# What pandas calls columns of numbers that are not of a numeric type.
+_NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
+
 
 def as_frame(frame: Any, columns: Columns) -> pd.DataFrame:
     """A pandas frame, made of a Series or of a polars frame where need be."""
@@ -57,12 +60,19 @@ def check_columns(frame: pd.DataFrame, columns: Columns) -> None:
                 f"The frame has no column {name!r} ({role})."
                 f"{did_you_mean(str(name), known)} Its columns are: {', '.join(known)}."
             )
+        count = list(frame.columns).count(name)
+        if count > 1:
+            raise ValueError(
+                f"The frame must have one column {name!r} ({role}). Received: {count}"
+            )
     if not len(frame):
         raise ValueError("The frame has no rows.")
 
 
 def check_target(column: pd.Series, name: str) -> np.ndarray:
     """The target as float64, NaN where missing; raises unless it holds numbers."""
+    if pd.api.types.infer_dtype(column, skipna=True) in _NUMBERS:  # also as objects
+        column = column.astype(object).where(column.notna(), np.nan).astype(np.float64)
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(
         column
     ):

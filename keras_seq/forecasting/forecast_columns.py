@@ -37,6 +37,15 @@ def forecast_columns(
     return columns
 
 
+def check_column_names(quantiles: Sequence[float]) -> None:
+    """Raises if two quantiles would have one column."""
+    if len({f"{quantile:g}" for quantile in quantiles}) < len(quantiles):
+        raise ValueError(
+            "`quantiles`, with 0.5, must differ in their first six digits, by which "
+            f"columns are named. Received: quantiles={tuple(quantiles)}"
+        )
+
+
 def stamps_after(panel: PlainPanel, horizon: int) -> Any:
     """The stamps of the steps after each series, one series after the other."""
     ends = (panel.first + panel.lengths)[:, None] + np.arange(horizon)

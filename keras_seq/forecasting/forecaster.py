@@ -28,6 +28,7 @@ from keras_seq.forecasting.arguments import (
 from keras_seq.forecasting.backtest import check_windows, cut_folds, rolling_origin
 from keras_seq.forecasting.ensemble import build_member, combine
 from keras_seq.forecasting.features import CovariateEncoder, calendar_features
+from keras_seq.forecasting.forecast_columns import check_column_names
 from keras_seq.forecasting.frames import join_actuals, level_quantiles, path_frame
 from keras_seq.forecasting.lag_copy import find_lag_copy
 from keras_seq.forecasting.members import (
@@ -419,6 +420,7 @@ class Forecaster(SequenceEstimator):
         check_integer("seed", self.seed, 0)
         check_choice("scaling", self.scaling, ("auto", *SCALINGS))
         check_quantiles(self.quantiles)
+        check_column_names(self.quantiles_)
         check_panel(self, panel)
         warn_of_missing_end(self, panel)
         self.freq_ = panel.grid.freq
@@ -817,6 +819,10 @@ class Forecaster(SequenceEstimator):
                 "Received: future=None"
             )
         return panel.with_future(future, self._columns, horizon or self.horizon)
+
+    def _saved_params(self) -> dict[str, Any]:
+        freq = getattr(self.freq, "freqstr", self.freq)  # of an offset, its name
+        return {**super()._saved_params(), "freq": freq}
 
     def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return saving.get_state(self)

@@ -22,6 +22,10 @@ from keras_seq.forecasting.covariate_columns import read_ahead, read_covariates
 from keras_seq.forecasting.covariates import Covariates, Levels
 from keras_seq.forecasting.plain_panel import PlainPanel, lay_flat
 
+# Steps that a grid may have whatever is in them, and steps for each row beyond.
+_LONGEST_SPAN, _MOST_GAPS = 100_000_000, 1000
+
+
 @dataclass(frozen=True)
 class TimeGrid:
     """Regular stamps: `start`, `start + freq`, ...
@@ -188,6 +192,7 @@ def make_panel(
     starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
     bounds = np.append(starts, len(codes))
     grid, positions = _lay_on_grid(frame, stamps, bounds, columns, freq)
+    _check_span(frame, positions, columns, grid)
     first, offsets, rows = lay_flat(starts, positions)
     values = np.full(offsets[-1], np.nan)
     values[rows] = target
@@ -234,6 +239,20 @@ def _lay_on_grid(
     return grid, positions
 
 
+def _check_span(
+    frame: pd.DataFrame, positions: np.ndarray, columns: Columns, grid: TimeGrid
+) -> None:
+    """Raises where a wild stamp would fill the memory with missing steps."""
+    steps = int(positions.max()) + 1
+    if steps > max(_LONGEST_SPAN, _MOST_GAPS * len(positions)):
+        ends = frame.iloc[[int(positions.argmin()), int(positions.argmax())]]
+        raise ValueError(
+            f"Column {columns.time!r} must not span {steps} steps of {grid.freq!r} "
+            f"with {len(positions)} rows. Received, as first and last:\n"
+            f"{ends[columns.names()].to_string()}"
+        )
+
+
 def _positions(
     stamps: pd.DatetimeIndex, start: pd.Timestamp, freq: str
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -250,6 +269,11 @@ def _positions(
 
 
 def _integer_step(stamps: np.ndarray, bounds: np.ndarray, name: str, freq: Any) -> int:
+    if isinstance(freq, str):
+        raise ValueError(
+            f"Column {name!r} must hold timestamps, since the time step is {freq!r}. "
+            f"Received: whole numbers such as {stamps[:3].tolist()}"
+        )
     if freq is not None:
         return check_integer("freq", freq, 1)
     steps = np.delete(np.diff(stamps), bounds[1:-1] - 1)  # within series

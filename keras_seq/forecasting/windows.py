@@ -12,6 +12,7 @@ from keras_seq.forecasting.features import (
 )
 from keras_seq.forecasting.nonnegative import find_knees, no_knees
 from keras_seq.forecasting.plain_panel import PlainPanel as Panel
+from keras_seq.numpy_runtime.clock import calendar_rounds
 
 # float32 holds 7 digits: beyond this ratio the spread would have fewer than 3.
 _LEVEL_OVER_SPREAD = 1e4
@@ -76,8 +77,14 @@ class WindowSource:
         self.spec = spec
         # One row per grid position, from `lookback` before the first stamp on.
         count = spec.lookback + panel.end + spec.horizon
-        stamps = panel.grid.stamps(-spec.lookback, count)
-        self.calendar = CalendarRows(stamps, panel.grid.freq, spec.rounds)
+        freq, rounds = panel.grid.freq, spec.rounds
+        if rounds is None:
+            rounds = calendar_rounds(freq)
+        # Who tells no place in a round needs no stamps, which may not go back so far.
+        stamps = np.zeros(count, "datetime64[s]")
+        if rounds:
+            stamps = panel.grid.stamps(-spec.lookback, count)
+        self.calendar = CalendarRows(stamps, freq, rounds)
 
     def gather(
         self, series: np.ndarray, origins: np.ndarray, end: np.ndarray | None = None

@@ -155,7 +155,9 @@ def test_missing_values_at_the_end_leave_something_to_hold_back(frame):
 
 def test_a_window_after_a_long_gap_is_not_forecast_but_scored_around(fitted, frame):
     history = frame[frame["ds"] <= fitted.fit_end_.max()].copy()
-    gap = (history["unique_id"] == "s0") & (history.groupby("unique_id").cumcount() > 40)
+    gap = (history["unique_id"] == "s0") & (
+        history.groupby("unique_id").cumcount() > 40
+    )
     history.loc[gap, "y"] = np.nan
     future = seasonal_frame(3, 64).groupby("unique_id").tail(4)
     with pytest.warns(UserWarning, match="1 series have no value .* 's0'"):
@@ -474,6 +476,8 @@ def test_not_fitted():
         ({"scaling": "minmax"}, "`scaling` must be one of"),
         ({"scaling": "log"}, "`scaling` must not be 'log' where 'y' is negative"),
         ({"quantiles": (0.9, 0.1)}, "`quantiles` must increase strictly"),
+        ({"quantiles": (0.1, 0.1000001)}, "must differ in their first six digits"),
+        ({"quantiles": (0.4999999,)}, "`quantiles`, with 0.5, must differ"),
         ({"dropout": 1.5}, r"`dropout` must be a number in \[0, 1\)"),
         ({"learning_rate": -1}, "`learning_rate` must be .*above 0"),
         ({"clipnorm": 1.0, "clipvalue": 1.0}, "exclude each other"),
@@ -486,6 +490,38 @@ def test_not_fitted():
 def test_bad_arguments(frame, arguments, message):
     with pytest.raises(ValueError, match=message):
         Forecaster(**{**SMALL, **arguments}).fit(frame, verbose=0)
+
+
+NEW_YEARS = {f"s{i}": pd.Timestamp(f"202{i}-01-01") for i in range(3)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": lambda f: f["y"] * 1e37}, r"size between 1e-15 and 1e\+30"),
+        ({"y": lambda f: f["y"] * 1e-22}, "size between 1e-15 and"),
+        ({"unique_id": lambda f: f["unique_id"].map(NEW_YEARS)}, "strings or numbers"),
+        ({"unique_id": lambda f: [(i,) for i in f["unique_id"]]}, r"\('s0',\)"),
+    ],
+)
+def test_frames_that_cannot_be_learned_or_saved(frame, change, message):
+    with pytest.raises(ValueError, match=message):
+        Forecaster(**SMALL, freq="D").fit(frame.assign(**change), verbose=0)
+
+
+def test_an_offset_as_the_time_step_is_saved_by_its_name(frame, tmp_path):
+    fitted = Forecaster(**SMALL, freq=pd.offsets.Day()).fit(frame, verbose=0)
+    fitted.save(tmp_path / "days.kseq")
+    again = keras_seq.load(tmp_path / "days.kseq")
+    assert again.freq == fitted.freq_ == "D"
+    pd.testing.assert_frame_equal(again.predict(), fitted.predict())
+
+
+def test_windows_that_reach_back_beyond_what_stamps_can_say(frame):
+    stamps = pd.date_range("1680-01-01", periods=60, freq="YS", unit="ns")
+    old = frame.assign(ds=np.tile(stamps, 3))
+    forecasts = Forecaster(**SMALL).fit(old, verbose=0).predict()
+    assert forecasts["ds"].min() == pd.Timestamp("1740-01-01")
 
 
 def test_misspelt_argument_is_suggested():

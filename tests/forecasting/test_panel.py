@@ -1,5 +1,7 @@
 """Frames in every state users have them: accepted and laid out, or refused by name."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -152,6 +154,7 @@ MIXED_ZONES = pd.Series(
         (change(y=[0, 1, np.inf, 3, 4, 5, -np.inf, 7]), "finite or NaN. 2 of 8 rows"),
         (change(y=[*"01234567"]), "'y' must hold numbers.*'0'"),
         (change(y=["1", "2", "x", *"45678"]), r"'y' must hold numbers.*\['x'\]"),
+        (pd.concat([long_frame(), long_frame()[["y"]]], axis=1), "one column 'y'"),
         (change(ds=[*"abcdefgh"]), "'ds' must hold timestamps or whole numbers"),
         (change(ds=MIXED_ZONES), "mixes time zones.*Asia/Tokyo.*UTC"),
         (
@@ -182,6 +185,12 @@ def test_bad_frequency(freq, message):
         make_panel(long_frame("D", start="2020-01-25"), COLUMNS, freq)
 
 
+def test_whole_numbers_where_stamps_are_needed():
+    frame = pd.DataFrame({"unique_id": "a", "ds": range(5), "y": 1.0})
+    with pytest.raises(ValueError, match=r"timestamps, since .* 'MS'.*\[0, 1, 2\]"):
+        make_panel(frame, COLUMNS, "MS")
+
+
 def test_frequency_that_cannot_be_inferred_is_asked_for():
     with pytest.raises(ValueError, match="cannot be inferred: no series has three"):
         make_panel(long_frame(lengths=(2, 1)), COLUMNS)
@@ -196,6 +205,21 @@ def test_step_of_whole_numbers_is_asked_for_where_it_is_not_one():
         make_panel(frame, COLUMNS)
     assert make_panel(frame[:4], COLUMNS, 5).lengths.tolist() == [7, 1]
     assert make_panel(frame.assign(ds=[0, 3, 4, 9, 9]).iloc[:4], COLUMNS).end == 10
+
+
+def test_a_wild_stamp_is_shown_before_it_fills_the_memory():
+    frame = pd.DataFrame({"unique_id": "a", "ds": [0, 1, 2, 10**12], "y": 1.0})
+    with pytest.raises(ValueError, match=r"1000000000001 steps of 1(.|\n)* 10{12} "):
+        make_panel(frame, COLUMNS)
+
+
+def test_numbers_of_every_type():
+    numbers = [1.5, 2.0, np.nan]
+    frame = pd.DataFrame({"unique_id": "a", "ds": range(3), "y": numbers})
+    decimals = [Decimal("1.5"), Decimal(2), None]
+    for values in (decimals, pd.Series([1.5, 2, None], dtype=object)):
+        panel = make_panel(frame.assign(y=values), COLUMNS)
+        np.testing.assert_array_equal(panel.values, numbers)
 
 
 def test_not_a_frame():
