@@ -212,17 +212,8 @@ def choose_scalings(scaling: str, count: int, panel: Panel) -> list[str]:
         scaling: As in `Forecaster`.
         count: Number of networks.
         panel: What they are trained on.
-
-    Raises:
-        ValueError: If logarithms are asked for of what is negative.
     """
     if scaling != "auto":
-        lowest = float(np.nanmin(panel.values))
-        if scaling == "log" and lowest < 0:
-            raise ValueError(
-                "`scaling` must not be 'log' where values are negative: they have no "
-                f"logarithm. Received: scaling='log', the least value is {lowest:g}"
-            )
         return [scaling] * count
     if count == 1:
         return ["standard"]

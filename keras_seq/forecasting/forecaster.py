@@ -820,10 +820,6 @@ class Forecaster(SequenceEstimator):
             )
         return panel.with_future(future, self._columns, horizon or self.horizon)
 
-    def _saved_params(self) -> dict[str, Any]:
-        freq = getattr(self.freq, "freqstr", self.freq)  # of an offset, its name
-        return {**super()._saved_params(), "freq": freq}
-
     def _get_state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return saving.get_state(self)
 

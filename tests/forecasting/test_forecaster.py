@@ -424,13 +424,6 @@ def test_every_scaling_runs(frame, scaling):
     assert forecaster.predict()["y_hat"].between(0, 100).all()
 
 
-def test_logarithms_of_negative_values_are_refused(frame):
-    with pytest.raises(
-        ValueError, match="`scaling` must not be 'log'.*least value is -"
-    ):
-        Forecaster(**SMALL, scaling="log").fit(frame, verbose=0)
-
-
 @pytest.mark.numeric
 def test_logarithms_of_a_high_level_may_fall_as_they_rise(frame):
     high = frame.assign(y=1e7 + frame["y"])  # its spread is less than 1 in 10,000
