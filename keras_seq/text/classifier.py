@@ -31,6 +31,7 @@ from keras_seq.text.fitting import (
     prepare,
     train,
     train_on,
+    warn_of_seen,
     weigh_by_class,
 )
 from keras_seq.text.inputs import (
@@ -57,7 +58,7 @@ from keras_seq.text.pretraining import (
 from keras_seq.text.scores import score_probabilities, verdict
 from keras_seq.text.shares import Say, set_say, weigh_heads
 from keras_seq.text.sources import Columns
-from keras_seq.text.streaming import StreamedTexts
+from keras_seq.text.streaming import StreamedTexts, hash_texts
 from keras_seq.text.texts import check_weights
 from keras_seq.text.thresholds import choose_thresholds, decide
 from keras_seq.training.checkpoint import Checkpoint
@@ -152,7 +153,9 @@ class TextClassifier(SequenceEstimator):
             count every text alike. Not with `multi_label`, where thresholds do it.
         validation_split: Share of the texts held back, stratified by label.
         warm_start: Whether `fit` goes on from the weights, the vocabulary and the
-            classes of the `fit` before it.
+            classes of the `fit` before it. Texts that these have learned from validate
+            nothing: give `validation_data`, or new texts alone. `fit` warns if it
+            holds some of them back.
         refit_full: Whether to train again on everything, for as many epochs as were
             best on validation.
         ensemble: Number of networks, which differ in first weights, batches and dropout
@@ -200,6 +203,8 @@ class TextClassifier(SequenceEstimator):
     """
 
     _unsaved_params = ("split",)
+    # Hashes of the texts that the weights have learned from; None: nobody knows.
+    _seen: np.ndarray | None = None
 
     @suggests_names
     def __init__(
@@ -396,6 +401,8 @@ class TextClassifier(SequenceEstimator):
             self._baselines = Baselines(majority(corpus.targets, weights))
             self.validation_: dict[str, Any] = {}
             training, held = hold_out(self, corpus, validation_data, columns)
+            if warm and validation_data is None:
+                warn_of_seen(held, self._seen)
             # As it was given, but for files, of which the contents count.
             data = (
                 strings if isinstance(strings, StreamedTexts) else texts,
@@ -416,6 +423,8 @@ class TextClassifier(SequenceEstimator):
             if self.refit_full and not given:
                 del self.model_
                 self._refit(corpus, say, **manner)
+                training = corpus
+            self._note_seen(training, warm)
         except BaseException:
             self.__dict__.pop("model_", None)
             if warm:
@@ -478,6 +487,17 @@ class TextClassifier(SequenceEstimator):
         manner |= {"origin": origin, "title": "refit"}
         self._take_over(train(self, corpus, rows, epochs=epochs, **manner))
         set_say(self.model_, say)
+
+    def _note_seen(self, corpus: Corpus, more: bool) -> None:
+        """Notes what the weights have learned from, beside what they had before."""
+        if more and self._seen is None:
+            return
+        before = [self._seen] if more else []
+        self._seen = np.unique(np.concatenate([*before, hash_texts(corpus.texts)]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Python's hashes of texts are others in another process."""
+        return {**super().__getstate__(), "_seen": None}
 
     def _take_over(self, trained: Trained) -> None:
         self.model_, self._builder_args = trained.model, trained.arguments
@@ -655,6 +675,7 @@ class TextClassifier(SequenceEstimator):
             verbose=verbose,
         )
         self.history_ = join_histories(histories, self.history_)
+        self._note_seen(corpus, True)
         return self
 
     def predict_proba(

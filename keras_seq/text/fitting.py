@@ -1,5 +1,6 @@
 """The steps of a training: weights, ids and a report of the texts; the networks."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +20,7 @@ from keras_seq.text.origin import Origin, start_network
 from keras_seq.text.preprocessing import TextPreprocessor, TokenRows
 from keras_seq.text.report import TextReport, describe_texts
 from keras_seq.text.sources import Columns
-from keras_seq.text.streaming import StreamedTexts
+from keras_seq.text.streaming import StreamedTexts, hash_texts
 from keras_seq.training.distribution import (
     check_divisible,
     distributed,
@@ -55,6 +56,29 @@ def hold_out(
     )
     targets = encode(values, classes, multi_label, "validation_data[1]")
     return corpus, Corpus(texts, targets, np.ones(len(texts), np.float32))
+
+
+def warn_of_seen(held: Corpus, seen: np.ndarray | None) -> None:
+    """Warns if texts held back have trained the weights that a fit goes on from.
+
+    Args:
+        held: To validate on.
+        seen: Of `hash_texts`, what the weights have learned from; None: nobody knows.
+    """
+    count = f"{len(held.texts):,}"
+    if seen is None:
+        told = f"may have learned from the {count} texts held back for validation"
+    else:
+        known = int(np.isin(hash_texts(held.texts), seen).sum())
+        if not known:
+            return
+        told = f"have learned from {known:,} of the {count} texts held back"
+    warnings.warn(
+        f"`warm_start`: the weights that `fit` goes on from {told}, so that scores, "
+        "early stopping and calibration promise too much. Give `validation_data` that "
+        "is new, or fit new texts alone.",
+        stacklevel=3,
+    )
 
 
 def weigh_by_class(

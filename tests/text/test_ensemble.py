@@ -168,7 +168,8 @@ def test_all_members_train_on(fitted, tmp_path):
 
     before = [member.get_weights() for member in members_of(clf.model_)]
     clf.set_params(warm_start=True, epochs=1)
-    clf.fit(TEXTS, LABELS, callbacks=[First()], verbose=0)
+    with pytest.warns(UserWarning, match="may have learned from"):
+        clf.fit(TEXTS, LABELS, callbacks=[First()], verbose=0)
     for ours, theirs in zip(first, before, strict=True):
         same(ours, theirs)
     with pytest.raises(ValueError, match=r"`ensemble` must be 2.*Received: ensemble=3"):

@@ -10,6 +10,8 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from keras_seq import TextClassifier, load, tune
+from keras_seq.text.corpus import Corpus
+from keras_seq.text.fitting import warn_of_seen
 from keras_seq.text.pretraining import Pretrained
 from keras_seq.training.checkpoint import TrainingState
 from keras_seq.tuning.default_space import default_space
@@ -197,6 +199,22 @@ def test_a_warm_start_goes_on_from_the_weights_there_are():
         same([*start["embedding"]], before[:1])
     clf.set_params(warm_start=False).fit(texts, labels, callbacks=[first], verbose=0)
     assert not np.array_equal(first.weights[-1]["embedding"][0], before[0])
+
+
+def test_a_warm_start_tells_that_validation_texts_were_learned_from():
+    texts, labels = make_texts(40)
+    clf = make(warm_start=True, epochs=1, cell="rnn", bidirectional=False)
+    for _ in range(2):  # what is held back is so both times
+        clf.fit(texts, labels, verbose=0)
+    clf.partial_fit(texts, labels)
+    seen = clf._seen
+    with pytest.warns(UserWarning, match="have learned from 4 of the 4 texts"):
+        clf.fit(texts, labels, verbose=0)
+    np.testing.assert_array_equal(clf._seen, seen)
+    assert clf.__getstate__()["_seen"] is None  # another process hashes otherwise
+    held = Corpus(texts[:2], np.array([0, 1]), np.ones(2))
+    with pytest.warns(UserWarning, match="may have learned from the 2 texts"):
+        warn_of_seen(held, None)
 
 
 @pytest.mark.slow
