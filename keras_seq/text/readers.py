@@ -29,6 +29,7 @@ JSON_SUFFIXES = (
 SUFFIXES = (*CSV_SUFFIXES, *JSON_SUFFIXES, ".parquet")
 
 _MARK = b"\xef\xbb\xbf"  # spreadsheets begin UTF-8 with it; it is no part of the text
+_CSV_FIELD = 1 << 24  # characters: a quote that is not closed is not held for ever
 _PARQUET_ROWS = 2048
 _PARQUET_BYTES = 1 << 20
 
@@ -95,59 +96,91 @@ def _open(path: Path) -> IO[bytes]:
     return open(path, "rb")
 
 
-class _Lines(Iterator[str]):
-    """Decoded lines; unlike a generator it goes on after a line that is not UTF-8."""
+class _Lines(Iterator[bytes]):
+    """The lines of a file, numbered from 1."""
 
     def __init__(self, file: IO[bytes]):
         self.file = file
         self.number = 0
 
-    def __next__(self) -> str:
+    def __next__(self) -> bytes:
         line = next(self.file)
         self.number += 1
-        if self.number == 1:
-            line = line.removeprefix(_MARK)
-        return line.decode()
+        return line.removeprefix(_MARK) if self.number == 1 else line
+
+
+class _Records(Iterator[list[str]]):
+    """The records of CSV; goes on behind a broken one, and it alone.
+
+    Attributes:
+        number: Line that the last record begins in.
+        broken: Line and reason, if it is broken.
+    """
+
+    def __init__(self, file: IO[bytes]):
+        # Python's own limit is 131,072 characters, of all that read CSV in a process.
+        csv.field_size_limit(max(csv.field_size_limit(), _CSV_FIELD))
+        self.lines = _Lines(file)
+        self.again: list[bytes] = []  # to be read before those of the file, last first
+        self.read: list[bytes] = []  # of the last record
+        self.number = 0
+        self.broken: tuple[int, str] | None = None
+        self._parser = csv.reader(self._decode(), strict=True)
+
+    def __next__(self) -> list[str]:
+        """Fields of a record; none of a blank line or of a broken record."""
+        self.number += len(self.read) or 1
+        self.read, self.broken = [], None
+        try:
+            cells = next(self._parser)
+        except csv.Error as error:
+            # Most often a quote is not closed, and what was read are other records.
+            self.again += reversed(self.read[1:])
+            del self.read[1:]
+            self.broken = self.number, _csv_reason(error)
+            self._parser = csv.reader(self._decode(), strict=True)
+            return []
+        return [] if self.broken else cells
+
+    def _decode(self) -> Iterator[str]:
+        while True:
+            line = self.again.pop() if self.again else next(self.lines, None)
+            if line is None:
+                return
+            self.read.append(line)
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                # The parser is to see where the record ends, whatever is in it.
+                text = line.decode("utf-8", "surrogateescape")
+                number = self.number + len(self.read) - 1
+                self.broken = self.broken or (number, _not_utf8(error))
+            yield text
 
 
 def _read_csv(path: Path, columns: dict[str, str], bad: Bad) -> Iterator[Row]:
     with _open(path) as file:
-        lines = _Lines(file)
-        reader = csv.reader(lines, strict=True)
-        header = _csv_header(path, reader)
+        records = _Records(file)
+        header = _csv_header(path, records)
         check_columns(path, header, columns)
         places = [header.index(name) for name in columns.values()]
         text_at, label_at = places[0], places[-1]
-        while True:
-            number = lines.number + 1
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except UnicodeDecodeError as error:
-                bad(path, lines.number, _not_utf8(error))
-                continue
-            except csv.Error as error:
-                bad(path, number, _csv_reason(error))
-                continue
-            if not cells:  # a blank line
-                continue
-            if len(cells) != len(header):
+        for cells in records:
+            if records.broken:
+                bad(path, *records.broken)
+            elif cells and len(cells) != len(header):
                 told = f"it has {len(cells)} fields, the header has {len(header)}"
-                bad(path, number, told)
-                continue
-            yield path, number, cells[text_at], cells[label_at]
+                bad(path, records.number, told)
+            elif cells:  # no blank line
+                yield path, records.number, cells[text_at], cells[label_at]
 
 
-def _csv_header(path: Path, reader: Iterator[list[str]]) -> list[str]:
-    try:
-        header = next((cells for cells in reader if cells), None)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}, line 1: {_not_utf8(error)}.") from error
-    except csv.Error as error:
-        raise ValueError(f"{path}, line 1: {_csv_reason(error)}.") from error
+def _csv_header(path: Path, records: _Records) -> list[str]:
+    header = next((cells for cells in records if cells or records.broken), None)
     if header is None:
         raise ValueError(f"{path} is empty.")
+    if records.broken:
+        raise ValueError(f"{path}, line {records.broken[0]}: {records.broken[1]}.")
     return header
 
 
@@ -168,7 +201,7 @@ def _read_json(path: Path, columns: dict[str, str], bad: Bad) -> Iterator[Row]:
         lines = _Lines(file)
         while True:
             try:
-                line = next(lines).strip()
+                line = next(lines).decode().strip()
                 if not line:
                     continue
                 row = json.loads(line)

@@ -1,5 +1,6 @@
 """Texts in files: every format, row by row, and what is said of broken ones."""
 
+import csv
 import gzip
 import json
 import re
@@ -14,7 +15,7 @@ import pyarrow.parquet
 import pytest
 
 from keras_seq.fingerprint import hash_data
-from keras_seq.text import sources
+from keras_seq.text import readers, sources
 from keras_seq.text.corpus import Corpus, split_stratified
 from keras_seq.text.inputs import check_input
 from keras_seq.text.normalization import Splitter, unicode_table
@@ -284,12 +285,45 @@ def test_odd_texts_are_read(tmp_path):
     assert read(tmp_path / "a.csv") == ([ODD[0], "b"], labels)
 
 
-def test_a_cell_of_megabytes_is_refused_as_an_open_quote_would_be(tmp_path):
+def test_a_cell_of_megabytes_is_read(tmp_path):
+    texts = ["a", "two\nlines, " * 1_000_000, "c"]
+    path = write(tmp_path / "a.csv", texts, ["x", "y", "z"])
+    assert read(path) == (texts, ["x", "y", "z"])
+
+
+def test_a_cell_beyond_the_limit_is_refused_as_an_open_quote_would_be(
+    tmp_path, monkeypatch
+):
     path = write(tmp_path / "a.csv", ["a", ODD[2], "c"], ["x", "y", "z"])
+    monkeypatch.setattr(readers, "_CSV_FIELD", 0)
+    csv.field_size_limit(1 << 17)
     with pytest.raises(ValueError, match=r"line 3: .*raise csv.field_size_limit"):
         read(path)
     with pytest.warns(UserWarning, match="1 bad rows were skipped"):
         assert read(path, Columns(on_bad_rows="skip"))[1] == ["x", "z"]
+
+
+def test_just_the_broken_record_of_csv_is_skipped(tmp_path):
+    path, skip = tmp_path / "a.csv", Columns(on_bad_rows="skip")
+    good = [f"text {row},{'xy'[row % 2]}" for row in range(40)]
+    good[30] = '"a quoted, text",y'
+    expected = [row.replace('"', "") for row in good]
+    for broken in (b'"an open quote,x', b'"a\nt\xffxt, of\nthree lines",x'):
+        rows = [*map(str.encode, good[:20]), broken, *map(str.encode, good[20:])]
+        path.write_bytes(b"\n".join([b"text,label", *rows]))
+        with pytest.warns(UserWarning, match="^1 bad rows were skipped"):
+            texts, labels = read(path, skip)
+        found = [f"{t},{v}" for t, v in zip(texts, labels, strict=True)]
+        assert found == expected
+
+
+def test_a_number_of_thousands_of_digits_is_a_bad_row(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines(GOOD, '{"text": "a", "label": ' + "1" * 5000 + "}", OTHER))
+    with pytest.raises(ValueError, match=r"a.jsonl, line 2: .*Exceeds the limit"):
+        read(path)
+    with pytest.warns(UserWarning, match="^1 bad rows were skipped"):
+        assert len(read(path, Columns(on_bad_rows="skip"))[0]) == 2
 
 
 def test_labels_that_cannot_be_saved_are_refused(tmp_path):
