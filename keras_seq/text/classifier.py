@@ -353,8 +353,9 @@ class TextClassifier(SequenceEstimator):
         Args:
             texts: Strings; an empty one is a text without tokens. Or the path of a
                 table (`.csv`, `.jsonl`, both also with `.gz`, `.parquet`), of a folder
-                with a subfolder for each class and a file for each text, or a list of
-                such, each a `pathlib.Path`. UTF-8.
+                with a subfolder for each class and a file for each text (files beside
+                the subfolders have no class and are left out), or a list of such, each
+                a `pathlib.Path`. UTF-8.
             labels: As many; all str, all int or all bool; a categorical column counts
                 as its values. With `multi_label` a list, tuple or set of str or int
                 for each text. None beside files; in CSV labels are whole numbers or
@@ -684,8 +685,8 @@ class TextClassifier(SequenceEstimator):
         """Class probabilities.
 
         Args:
-            texts: Strings, or files as `fit` takes them, with or without labels. A
-                list of strings is always texts.
+            texts: Strings, or files as `fit` takes them, with or without labels, or a
+                folder with a file for each text. A list of strings is always texts.
             text_col: Column of tables with the texts.
             on_bad_rows: As in `fit`; rows that are skipped are not in the answer.
 

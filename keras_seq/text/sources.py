@@ -25,6 +25,8 @@ ON_BAD_ROWS = ("error", "skip")
 # A chunk ends when it has as many texts or characters.
 CHUNK_TEXTS = 4096
 CHUNK_CHARACTERS = 1 << 22
+# A folder's files are one text each: these hold more than one, or none that is plain.
+_TABLE_SUFFIXES = (*SUFFIXES, ".gz", ".tsv", ".xlsx")
 _LABEL_TYPES = (str, int)  # a bool is an int
 
 Place = tuple[Path, int | None]
@@ -142,15 +144,27 @@ class TextFiles:
             )
 
     def _check_folder(self, path: Path) -> None:
-        folders = list_folders(path)
-        if not folders and (self.labelled or not list_files(path)):
-            tables = [f for f in list_files(path) if f.name.endswith(SUFFIXES)]
-            hint = ""
-            if tables:
-                hint = f" Tables are given as a list: [Path({str(tables[0])!r}), ...]."
+        folders, files = list_folders(path), list_files(path)
+        tables = [file for file in files if file.name.endswith(_TABLE_SUFFIXES)]
+        hint = ""
+        if tables:
+            hint = f" Tables are given as a list: [Path({str(tables[0])!r}), ...]."
+        if not folders and (self.labelled or not files):
             raise ValueError(
                 f"{path} is a folder without subfolders: one for each class is needed, "
                 f"with a file for each text.{hint}"
+            )
+        if tables:
+            raise ValueError(
+                f"{path} must be a folder with a file for each text, and has tables: "
+                f"{tables[0].name!r}.{hint}"
+            )
+        # Files beside classes, such as a README, have none. Without classes they may be
+        # texts as well, of which each is to get its answer.
+        if folders and files and not self.labelled:
+            raise ValueError(
+                f"{path} must hold files or folders, and has both: {files[0].name!r}, "
+                f"{folders[0].name!r}. Move either elsewhere, or give a list of texts."
             )
         for folder in folders:
             deeper = list_folders(folder)

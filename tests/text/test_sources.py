@@ -17,7 +17,7 @@ import pytest
 from keras_seq.fingerprint import hash_data
 from keras_seq.text import readers, sources
 from keras_seq.text.corpus import Corpus, split_stratified
-from keras_seq.text.inputs import check_input
+from keras_seq.text.inputs import check_input, check_unlabelled
 from keras_seq.text.normalization import Splitter, unicode_table
 from keras_seq.text.preprocessing import TextPreprocessor
 from keras_seq.text.sources import Columns, TextFiles
@@ -416,6 +416,9 @@ def test_folders_that_are_no_classes(tmp_path):
     with pytest.raises(ValueError, match=r"Tables are given as a list: \[Path\("):
         read(tmp_path)
     (tmp_path / "pos").mkdir()
+    with pytest.raises(ValueError, match=r"has tables: 'a.csv'. Tables are given as"):
+        read(tmp_path)
+    (tmp_path / "a.csv").unlink()
     with pytest.raises(ValueError, match="has no rows"):
         read(tmp_path)
     (tmp_path / "pos" / "1.txt").write_text("good")
@@ -424,6 +427,18 @@ def test_folders_that_are_no_classes(tmp_path):
     (tmp_path / "pos" / "more").mkdir()
     with pytest.raises(ValueError, match="pos has folders of its own.*is it the fold"):
         read(tmp_path)
+
+
+def test_a_folder_to_label_is_all_texts(tmp_path):
+    (tmp_path / "1.txt").write_text("good")
+    assert list(check_unlabelled(tmp_path, Columns())) == ["good"]
+    (tmp_path / "a.csv.gz").touch()
+    with pytest.raises(ValueError, match=r"has tables: 'a.csv.gz'. Tables are given"):
+        check_unlabelled(tmp_path, Columns())
+    (tmp_path / "a.csv.gz").unlink()
+    (tmp_path / "old").mkdir()
+    with pytest.raises(ValueError, match="must hold files or folders.*'1.txt', 'old'"):
+        check_unlabelled(tmp_path, Columns())
 
 
 def test_what_is_no_path(tmp_path):
