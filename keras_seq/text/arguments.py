@@ -126,11 +126,27 @@ def read_vectors(
     return vectors
 
 
+def choose_embedding_dim(
+    classifier: "TextClassifier", vectors: np.ndarray | None
+) -> int:
+    """That of the vectors if there are any; an error if another one is wanted."""
+    wanted = classifier.embedding_dim
+    if vectors is None:
+        return _EMBEDDING_DIM if wanted == "auto" else int(wanted)
+    size = vectors.shape[1]
+    if wanted not in ("auto", size):
+        raise ValueError(
+            f"`embedding_dim` must be 'auto' or {size}, that of `embeddings`. "
+            f"Received: embedding_dim={wanted!r}"
+        )
+    return size
+
+
 def network_arguments(
     classifier: "TextClassifier",
     preprocessor: TextPreprocessor,
     num_classes: int,
-    vectors: np.ndarray | None,
+    embedding_dim: int,
 ) -> dict[str, Any]:
     """What `build_member` is called with, nothing left to `"auto"` that may change.
 
@@ -138,7 +154,7 @@ def network_arguments(
         classifier: Its arguments.
         preprocessor: Fitted.
         num_classes: Labels.
-        vectors: Of `read_vectors`.
+        embedding_dim: Of `choose_embedding_dim`, or of what the network goes on from.
 
     Raises:
         ValueError: If no token of the training texts is left.
@@ -160,7 +176,7 @@ def network_arguments(
     longest = preprocessor.max_length_
     return {
         **{name: getattr(classifier, name) for name in _BUILDER_ARGS},
-        "embedding_dim": _embedding_dim(classifier, vectors),
+        "embedding_dim": embedding_dim,
         "ngrams": _longest_run(classifier),
         "ngram_dim": dim,
         "ngram_buckets": buckets,
@@ -194,7 +210,7 @@ def language_arguments(
         classifier: Its arguments.
         vectors: Of `read_vectors`.
     """
-    dim = _embedding_dim(classifier, vectors)
+    dim = choose_embedding_dim(classifier, vectors)
     return {**shared_arguments(classifier), "embedding_dim": dim}
 
 
@@ -217,16 +233,3 @@ def _longest_run(classifier: "TextClassifier") -> int:
     if classifier.ngrams == "auto":
         return 0 if classifier.stateful else 2
     return int(classifier.ngrams)
-
-
-def _embedding_dim(classifier: "TextClassifier", vectors: np.ndarray | None) -> Any:
-    wanted = classifier.embedding_dim
-    if vectors is None:
-        return _EMBEDDING_DIM if wanted == "auto" else wanted
-    size = vectors.shape[1]
-    if wanted not in ("auto", size):
-        raise ValueError(
-            f"`embedding_dim` must be 'auto' or {size}, that of `embeddings`. "
-            f"Received: embedding_dim={wanted!r}"
-        )
-    return size

@@ -9,7 +9,11 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from keras_seq.text.arguments import network_arguments, read_vectors
+from keras_seq.text.arguments import (
+    choose_embedding_dim,
+    network_arguments,
+    read_vectors,
+)
 from keras_seq.text.baseline import fit_linear
 from keras_seq.text.batches import Buckets, training_batches, validation_batches
 from keras_seq.text.corpus import Corpus, split_stratified
@@ -181,9 +185,13 @@ def train(
         validation = validation_batches(shown, held.targets, held.weights)
     buckets = classifier._buckets(rows, loss=classifier.chunk_loss)
     preprocessor = classifier.preprocessor_
-    vectors = read_vectors(classifier, preprocessor)
+    # What there is to go on from began with the vectors, of which the file may be gone.
+    dim, vectors = origin.embedding_dim, None
+    if dim is None:
+        vectors = read_vectors(classifier, preprocessor)
+        dim = choose_embedding_dim(classifier, vectors)
     num_classes = len(classifier.classes_)
-    arguments = network_arguments(classifier, preprocessor, num_classes, vectors)
+    arguments = network_arguments(classifier, preprocessor, num_classes, dim)
 
     def train_member(number: int) -> tuple[keras.Model, FitResult]:
         own, seed = origin.of_member(number), member_seed(classifier.seed, number)

@@ -26,11 +26,13 @@ class Origin:
         vocabulary: Tokens by id; None: it is learned.
         weights: Of whole networks.
         pretrained: What a language model learned.
+        embedding_dim: Of either.
     """
 
     vocabulary: list[str] | None = None
     weights: list[list[np.ndarray]] | None = None
     pretrained: Pretrained | None = None
+    embedding_dim: int | None = None
 
     def fingerprint(self) -> list[Any]:
         """What `hash_data` takes of it."""
@@ -61,7 +63,13 @@ def find_origin(classifier: "TextClassifier", warm: bool) -> Origin:
                 f"`fit` before. Received: ensemble={classifier.ensemble}"
             )
         weights = [member.get_weights() for member in members]
-        return Origin(classifier.vocabulary_, weights=weights)
+        dim = classifier._builder_args["embedding_dim"]
+        if classifier.embedding_dim not in ("auto", dim):
+            raise ValueError(
+                f"`embedding_dim` must be 'auto' or {dim} with `warm_start`, as in the "
+                f"`fit` before. Received: embedding_dim={classifier.embedding_dim!r}"
+            )
+        return Origin(classifier.vocabulary_, weights=weights, embedding_dim=dim)
     if not hasattr(classifier, "pretrained_"):
         return Origin()
     learned = classifier.pretrained_
@@ -69,7 +77,8 @@ def find_origin(classifier: "TextClassifier", warm: bool) -> Origin:
     if classifier.embedding_dim != "auto":
         wanted["embedding_dim"] = classifier.embedding_dim
     learned.check(wanted)
-    return Origin(learned.vocabulary, pretrained=learned)
+    dim = learned.arguments["embedding_dim"]
+    return Origin(learned.vocabulary, pretrained=learned, embedding_dim=dim)
 
 
 def start_network(
@@ -86,9 +95,9 @@ def start_network(
         model: Of `build_text_classifier`.
         rows: Training texts as ids.
         corpus: The same texts.
-        vectors: Of the vocabulary's tokens, `(max_tokens, embedding_dim)`, from a file.
-        origin: Of this network. Beside whole weights nothing else counts; what was
-            pretrained began with the vectors.
+        vectors: Of the vocabulary's tokens, `(max_tokens, embedding_dim)`, from a file;
+            None where the network goes on from others, which began with them.
+        origin: Of this network. Beside whole weights nothing else counts.
         seed: Of this network.
 
     Raises:

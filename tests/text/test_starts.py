@@ -165,7 +165,7 @@ def test_word_vectors_are_where_the_embedding_starts(tmp_path):
     path.write_text("Good 1 2 3 4 5\nbad 5 4 3 2 1\n", encoding="utf-8")
     texts, labels = make_texts()
     first = First()
-    clf = make(embeddings=str(path), embedding_dim="auto")
+    clf = make(embeddings=path, embedding_dim="auto")
     clf.fit(texts, labels, callbacks=[first], verbose=0)
     (start,) = first.weights[0]["embedding"]
     ids = {token: number for number, token in enumerate(clf.vocabulary_)}
@@ -176,6 +176,13 @@ def test_word_vectors_are_where_the_embedding_starts(tmp_path):
     np.testing.assert_array_equal(loaded.predict_proba(texts), clf.predict_proba(texts))
     with pytest.raises(ValueError, match="names no file"):
         clf.fit(texts, labels, verbose=0)
+    assert loaded.embeddings == str(path)
+    loaded.set_params(warm_start=True, epochs=1)
+    given = {"validation_data": (texts[:20], labels[:20]), "verbose": 0}
+    with pytest.warns(UserWarning, match="are training texts too"):
+        loaded.fit(texts, labels, **given)
+    with pytest.raises(ValueError, match=r"'auto' or 5 with `warm_start`.*dim=7"):
+        loaded.set_params(embedding_dim=7).fit(texts, labels, **given)
 
 
 def test_a_size_that_is_not_the_vectors_is_refused(tmp_path):
