@@ -123,13 +123,18 @@ def _differences(stored: Any, fresh: dict[str, Any]) -> Iterator[str]:
 def _update(digest: Any, data: Any) -> None:
     if hasattr(data, "to_pandas"):  # polars and the like
         data = data.to_pandas()
-    if isinstance(data, pd.DataFrame | pd.Series):
-        hashes = pd.util.hash_pandas_object(data).to_numpy()
-        names = list(data.columns) if isinstance(data, pd.DataFrame) else data.name
-        digest.update(repr((type(data).__name__, names, len(data))).encode())
-        digest.update(hashes.tobytes())
-    elif hasattr(data, "to_pandas"):  # polars
-        _update(digest, data.to_pandas())
+    if isinstance(data, pd.DataFrame):
+        digest.update(repr(("DataFrame", list(data.columns), len(data))).encode())
+        for _, column in data.items():
+            _update(digest, column)
+    elif isinstance(data, pd.Series):
+        digest.update(repr(("Series", data.name, len(data))).encode())
+        if data.dtype == object:  # lists, or text that pandas cannot encode
+            _update(digest, data.to_list())
+        hashes = pd.util.hash_pandas_object(
+            data.index if data.dtype == object else data
+        )
+        digest.update(hashes.to_numpy().tobytes())
     elif isinstance(data, np.ndarray) and data.dtype != object:
         digest.update(repr(("array", data.dtype.str, data.shape)).encode())
         digest.update(np.ascontiguousarray(data).tobytes())
@@ -146,5 +151,10 @@ def _update(digest: Any, data: Any) -> None:
         _update(digest, ["path", digest_path(path) if path.exists() else str(path)])
     elif isinstance(data, Mapping):
         _update(digest, [[name, data[name]] for name in data])
+    elif isinstance(data, Iterator):
+        raise TypeError(
+            "What is read once cannot be compared: give a list. "
+            f"Received: {type(data).__name__}"
+        )
     else:  # text, numbers, None
         digest.update(repr(data).encode("utf-8", "surrogatepass") + b"\0")

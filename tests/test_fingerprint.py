@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from keras_seq import TextClassifier
@@ -22,6 +23,19 @@ def test_frames_of_polars_are_compared_row_by_row():
     changed = polars.DataFrame({"y": np.where(np.arange(1000) == 500, 0, frame["y"])})
     assert str(frame) == str(changed)  # shows the first and the last rows alone
     assert hash_data(frame) == hash_data(frame.clone()) != hash_data(changed)
+
+
+def test_columns_of_lists_and_of_odd_text_are_compared_value_by_value():
+    lists = pd.Series([["a"], ["b", "c"], []])
+    assert hash_data(lists) == hash_data(lists.copy())
+    assert hash_data(lists) != hash_data(pd.Series([["a"], ["b", "d"], []]))
+    halves = pd.Series(["a \ud800", "b"], dtype=object)  # of a character
+    assert hash_data(halves) != hash_data(halves.replace("b", "c"))
+    frame = pd.DataFrame({"text": halves, "label": lists[:2], "n": [1, 2]})
+    assert hash_data(frame) == hash_data(frame.copy())
+    assert hash_data(frame) != hash_data(frame.assign(n=[1, 3]))
+    with pytest.raises(TypeError, match="read once.*Received: generator"):
+        hash_data(text for text in "ab")
 
 
 def test_class_weights_of_numpy_s_labels_are_compared(tmp_path):

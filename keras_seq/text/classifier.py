@@ -36,7 +36,6 @@ from keras_seq.text.fitting import (
 )
 from keras_seq.text.inputs import (
     Texts,
-    are_files,
     check_input,
     check_pairs,
     check_unlabelled,
@@ -404,14 +403,9 @@ class TextClassifier(SequenceEstimator):
             training, held = hold_out(self, corpus, validation_data, columns)
             if warm and validation_data is None:
                 warn_of_seen(held, self._seen)
-            # As it was given, but for files, of which the contents count.
-            data = (
-                strings if isinstance(strings, StreamedTexts) else texts,
-                labels,
-                held.texts if are_files(validation_data) else validation_data,
-                sample_weight,
-                origin,
-            )
+            # As it was read: whatever it was given as, of files the contents count.
+            shown = None if validation_data is None else held[:2]
+            data = strings, values, shown, weights, origin
             kept = Checkpoint.open(checkpoint, self, data)
             manner: dict[str, Any] = {
                 "origin": origin,

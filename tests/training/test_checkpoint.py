@@ -231,3 +231,21 @@ def test_the_state_of_early_stopping_is_kept(tmp_path: Path) -> None:
         np.testing.assert_array_equal(a, b)
     state = TrainingState.read(tmp_path / "fit.npz")
     assert state is not None and state.stopped
+
+
+def test_texts_are_known_by_what_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: Any, **options: Any) -> None:
+        raise Crash
+
+    monkeypatch.setattr(TextClassifier, "_learn", crash)
+    texts = ["so good", "half a \ud800 character", "bad", "so bad"]
+    labels = [["yes"], ["yes"], ["no"], ["no"]]
+    column = pd.Series(texts, index=list("dcba"), dtype=object)
+    clf = TextClassifier(multi_label=True, validation_split=0.5)
+    for given in (texts, np.array(texts, object), column, (text for text in texts)):
+        with pytest.raises(Crash):  # and none is another fit
+            clf.fit(given, pd.Series(labels), verbose=0, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="the data differ"):
+        clf.fit([*texts[:3], "worse"], labels, verbose=0, checkpoint=tmp_path)
