@@ -103,8 +103,17 @@ def split_stratified(
         stratify=targets[common],
         random_state=derive_seed(seed, "validation"),
     )
-    held = np.isin(text_id, drawn)
+    rare = _one_of_each_left_out(drawn, targets, common)
+    held = np.isin(text_id, np.append(drawn, rare))
     return corpus.take(np.flatnonzero(~held)), corpus.take(np.flatnonzero(held))
+
+
+def _one_of_each_left_out(
+    drawn: np.ndarray, targets: np.ndarray, common: np.ndarray
+) -> np.ndarray:
+    """A text of each class of which shares drew none."""
+    labels, first = np.unique(targets[common], return_index=True)
+    return common[first[~np.isin(labels, targets[drawn])]]
 
 
 def _split_by_labels(

@@ -15,7 +15,7 @@ from keras_seq.text.tokenizing import Tokenized, count_tokens, sign_texts
 # Above these shares a warning tells what to change.
 TRUNCATED = 0.1  # of the training texts
 UNKNOWN = 0.2  # of the validation part's tokens
-DUPLICATES = 0.05  # of the given validation texts
+DUPLICATES = 0.05  # of the validation texts
 # Below this number of training texts a class is rare.
 RARE = 5
 # So many times the texts of another class are imbalance.
@@ -113,9 +113,10 @@ class TextReport:
         """Warns of what will cost accuracy, or makes the scores untrue.
 
         That is: more than a tenth of the training texts truncated; more than a fifth of
-        the validation tokens unknown; more than a twentieth of given validation texts
-        seen in training; a class missing from given validation texts; a class of fewer
-        than five training texts; others 20 times rarer than the commonest.
+        the validation tokens unknown; more than a twentieth of the validation texts
+        seen in training, up to case, spacing and the like; a class missing from given
+        validation texts; a class of fewer than five training texts; others 20 times
+        rarer than the commonest.
 
         Args:
             params: Constructor arguments of the classifier.
@@ -140,6 +141,8 @@ class TextReport:
                 f"vocabulary of {self.vocabulary_size:,}. "
                 + self._vocabulary_advice(params)
             )
+        if self.num_near_copies > DUPLICATES * self.num_validation_texts:
+            found.append(self._complaint_of_copies(given))
         if given:
             found += self._complaints_of_given()
         counts = self._by_count()
@@ -164,15 +167,23 @@ class TextReport:
             )
         return found
 
+    def _complaint_of_copies(self, given: bool) -> str:
+        which = (
+            f"{self.num_near_copies:,} of the {self.num_validation_texts:,} texts "
+            + ("of `validation_data` " if given else "held back for validation ")
+        )
+        if given:
+            return (
+                f"{which}are training texts too ({self.num_copies:,} letter by "
+                "letter), so its scores promise too much. Leave them out of either."
+            )
+        return (
+            f"{which}are training texts too, up to case, spacing and the like, so the "
+            "scores promise too much. Leave such copies out, or give `validation_data`."
+        )
+
     def _complaints_of_given(self) -> list[str]:
         found = []
-        size = self.num_validation_texts
-        if self.num_near_copies > DUPLICATES * size:
-            found.append(
-                f"{self.num_near_copies:,} of the {size:,} texts of `validation_data` "
-                f"are training texts too ({self.num_copies:,} letter by letter), so "
-                "its scores promise too much. Leave them out of either."
-            )
         seen = self.validation_class_counts
         missing = [label for label in self.class_counts if not seen.get(label)]
         if missing:

@@ -229,6 +229,17 @@ def test_validation_part_is_stratified():
     np.testing.assert_array_equal(np.bincount(training.targets), [630, 180, 90])
 
 
+def test_each_class_of_two_texts_is_validated():
+    targets = np.repeat([0, 1, 2, 3], [300, 100, 4, 2])
+    texts = [f"text {index}" for index in range(406)]
+    corpus = Corpus(texts, targets, np.ones(406, np.float32))
+    for seed in range(5):
+        parts = split_stratified(corpus, np.array(list("abcd")), 0.1, seed)
+        training, held = (np.bincount(part.targets, minlength=4) for part in parts)
+        assert training.all() and held.all() and held.sum() <= 43
+        np.testing.assert_array_equal(training + held, [300, 100, 4, 2])
+
+
 def test_bad_validation_data():
     cases = [
         ((TEXTS, LABELS[:3]), r"validation_data\[0\]` and `validation_data\[1\]` must"),

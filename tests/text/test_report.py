@@ -130,7 +130,7 @@ def test_many_unknown(params, advice):
     )
 
 
-def test_copies_in_given_validation_texts():
+def test_copies_among_validation_texts():
     texts = [f"a {n} b" for n in range(40)]
     report = describe(texts, ["a 1 b", "A 2 B", *["b a"] * 34])
     (message,) = complaints(report)
@@ -138,7 +138,10 @@ def test_copies_in_given_validation_texts():
         "2 of the 36 texts of `validation_data` are training texts too (1 letter by "
         "letter), so its scores promise too much. Leave them out of either."
     )
-    assert complaints(report, given=False) == []
+    (message,) = complaints(report, given=False)  # drawn: the split knows letters alone
+    assert message.startswith(
+        "2 of the 36 texts held back for validation are training texts too, up to case"
+    )
     assert complaints(describe(texts, ["a 1 b", *["b a"] * 34])) == []
 
 
