@@ -172,11 +172,13 @@ def number_categories(
         title: Names the column in messages.
     """
     known = {value: code for code, value in enumerate(level or ())}
-    if known and values and not known.keys() & set(values):
+    # New categories come with new series; text in the place of numbers is a slip.
+    kinds, seen = ({isinstance(v, str) for v in given} for given in (values, known))
+    if kinds and seen and not kinds & seen:
         warnings.warn(
-            f"{title[0].upper()}{title[1:]} holds no category that `fit` saw, so that "
-            f"all are taken as missing. `fit` saw {list(known)[:3]}; received "
-            f"{values[:3]}.",
+            f"{title[0].upper()}{title[1:]} must hold text where `fit` saw text, and "
+            "numbers where it saw numbers: all are taken as unknown. "
+            f"`fit` saw {list(known)[:3]}. Received: {values[:3]}",
             stacklevel=2,
         )
     for value in values:

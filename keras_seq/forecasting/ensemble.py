@@ -22,8 +22,12 @@ class EnsembleModel(ForecastModel):
 
     @property
     def scaler(self) -> keras.layers.Layer:
-        """That of the first member, which sees the longest window."""
-        return ensemble.members_of(self)[0].scaler
+        """What brings what all say to scale: logarithms only where all take them.
+
+        A median of several may fall to zero and below, where there is no logarithm.
+        """
+        scalers = [member.scaler for member in ensemble.members_of(self)]
+        return next((s for s in scalers if s.scaling != "log"), scalers[0])
 
     @property
     def quantiles(self) -> tuple[float, ...]:

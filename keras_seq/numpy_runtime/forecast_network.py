@@ -84,7 +84,8 @@ class ForecastNetwork:
         horizon: Steps that are forecast.
         quantiles: Of the outputs, in order.
         point_index: Which output is the point forecast.
-        scaler: What brings windows to scale: of several members, that of the first.
+        scaler: What brings windows to scale: of several members, that of the first that
+            takes no logarithms, which the median of all may not have.
 
     Raises:
         ArtifactError: If an argument is one that NumPy does not run, or a weight is
@@ -102,7 +103,8 @@ class ForecastNetwork:
         self.horizon: int = first.horizon
         self.quantiles: tuple[float, ...] = first.quantiles
         self.point_index: int = first.point_index
-        self.scaler: Scaler = first.scaler
+        scalers: list[Scaler] = [member.scaler for member in self.members]
+        self.scaler = next((s for s in scalers if s.scaling != "log"), scalers[0])
 
     def __call__(self, inputs: Inputs) -> Array:
         """Forecasts.

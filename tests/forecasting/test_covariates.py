@@ -175,7 +175,7 @@ def test_categories_of_every_kind():
     np.testing.assert_array_equal(shown.sum(axis=-1), 1 - unknown)
 
 
-def test_categories_none_of_which_is_known_are_told():
+def test_numbers_where_categories_were_text_are_told():
     frame = shops()
     levels = make_panel(frame, COLUMNS, "D").covariates.levels
     coded = frame.assign(region=frame["region"].map({"north": 0, "south": 1}))

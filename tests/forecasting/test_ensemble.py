@@ -105,6 +105,33 @@ def test_every_second_network_takes_logarithms_of_what_grows(frame, tmp_path):
     np.testing.assert_allclose(in_numpy["y_hat"], forecasts["y_hat"], rtol=1e-5)
 
 
+def test_intervals_where_not_all_networks_take_logarithms(tmp_path):
+    values = np.random.default_rng(0).lognormal(sigma=2.0, size=160)
+    frame = pd.DataFrame(
+        {
+            "unique_id": np.repeat([*"abcd"], 40),
+            "ds": np.tile(range(40), 4),
+            "y": values,
+        }
+    )
+    options = {"horizon": 3, "units": 2, "season_length": 7, "lookback": 6}
+    few = {"max_steps": 10, "refit_full": False, "conformal": True, "ensemble": 2}
+    fitted = Forecaster(**options, **few).fit(frame, verbose=0)
+    assert fitted.scaling_ == "mixed" and fitted.model_.scaler.scaling == "standard"
+    forecasts = fitted.predict()
+    np.testing.assert_allclose(forecasts["y_hat"], forecasts["y_hat_q0.5"], rtol=1e-6)
+    fitted.save(tmp_path / "f.kseq")
+    in_numpy = numpy_runtime.load(tmp_path / "f.kseq")
+    newest = frame["ds"] == 39
+    for model in (fitted, in_numpy):
+        session = model.stream(history=frame[~newest])
+        answer = pd.DataFrame(session.step(frame[newest]).to_frame())
+        answer = answer.sort_values(["unique_id", "ds"])
+        np.testing.assert_allclose(
+            answer[ANSWERS], forecasts[ANSWERS], rtol=1e-5, atol=1e-4
+        )
+
+
 def test_only_positive_values_that_change_much_are_taken_as_logarithms():
     values = np.array([1.0, np.nan, 3.0, 5.0, 9.0, np.nan])
     offsets, first = np.array([0, 3, 5, 6]), np.zeros(3, np.int64)
