@@ -46,7 +46,8 @@ def find_start(
         float32, `(lookback, horizon)`, from scaled windows to scaled targets; None
         where nothing is held back, or no map is better than the season alone.
     """
-    held = split_origins(source.panel.lengths, source.spec, validation=True)
+    lengths = source.panel.observed_lengths
+    held = split_origins(lengths, source.spec, validation=True)
     if not len(held.series):
         return None
 

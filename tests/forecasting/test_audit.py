@@ -56,9 +56,9 @@ def test_features_that_hold_the_future_are_named(frame):
         alterations=["extremes"],
     )
     assert "column trailing" in set(report.table["part"])
-    # the last rows only validate here, so that the weights need not move
-    assert report.leaks == ("column y", "forecasts")
-    expected = "LEAK: what follows the cutoff moves column y, forecasts."
+    # the last rows only validate here, which chooses where training starts
+    assert report.leaks == ("column y", "weights", "forecasts")
+    expected = "LEAK: what follows the cutoff moves column y, weights, forecasts."
     assert str(report) == expected
 
 

@@ -123,6 +123,7 @@ def test_a_constant_moves_the_forecasts_by_itself():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The network hardly does more")
+@pytest.mark.filterwarnings("ignore:10 of 12 series have no row")
 def test_a_backtest_sees_only_what_came_before(fitted):
     forecaster, frame = fitted
     clone = Forecaster(**{**OPTIONS, "max_steps": 20})
