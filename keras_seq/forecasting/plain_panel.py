@@ -37,9 +37,9 @@ class PlainPanel:
     @property
     def observed_lengths(self) -> np.ndarray:
         """Steps of each series up to its last value: int64, `(num_series,)`."""
-        steps = np.arange(len(self.values)) - np.repeat(self.offsets[:-1], self.lengths)
-        seen = np.where(np.isfinite(self.values), steps + 1, 0)
-        return np.maximum.reduceat(seen, self.offsets[:-1])
+        ends = np.flatnonzero(np.isfinite(self.values)) + 1
+        newest = np.append(0, ends)[np.searchsorted(ends, self.offsets[1:], "right")]
+        return np.maximum(newest - self.offsets[:-1], 0)
 
     @property
     def end(self) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_seq.errors import check_choice, check_integer, check_number
+from keras_seq.fingerprint import jsonable
 from keras_seq.hashing import MOST_BUCKETS
 from keras_seq.text.chunks import CHUNK_LOSSES
 from keras_seq.text.embeddings import read_embeddings
@@ -109,6 +110,12 @@ def make_preprocessor(classifier: "TextClassifier") -> TextPreprocessor:
     if _longest_run(classifier):
         arguments["row_length"] = classifier.ngram_length
     return TextPreprocessor(**arguments)
+
+
+def describe_split(classifier: "TextClassifier") -> str:
+    """`split` as it can be compared after saving."""
+    split = classifier.split
+    return str(jsonable(split)) if callable(split) else split
 
 
 def read_vectors(

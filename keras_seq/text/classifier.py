@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import keras
 import numpy as np
+from sklearn.base import ClassifierMixin
 
 from keras_seq.errors import check_integer, check_number, suggests_names
 from keras_seq.text import saving
 from keras_seq.text.arguments import (
     check_arguments,
+    describe_split,
     language_arguments,
     language_compiling,
     make_preprocessor,
@@ -68,7 +71,7 @@ if TYPE_CHECKING:
     from keras_seq.streaming import TextSession
 
 
-class TextClassifier(SequenceEstimator):
+class TextClassifier(ClassifierMixin, SequenceEstimator):
     """Classifies texts with a recurrent network.
 
     Args:
@@ -590,7 +593,7 @@ class TextClassifier(SequenceEstimator):
         preprocessor = make_preprocessor(self)
         tokens = preprocessor.tokenize(strings)
         vectors = read_vectors(self, preprocessor.learn(tokens))
-        self.pretrained_ = train_language_model(
+        learned = train_language_model(
             preprocessor.encode(tokens, whole=True),
             preprocessor.vocabulary_,
             language_arguments(self, vectors),
@@ -603,6 +606,8 @@ class TextClassifier(SequenceEstimator):
             verbose=verbose,
             checkpoint=kept,
         )
+        shared = {**learned.arguments, "split": describe_split(self)}
+        self.pretrained_ = replace(learned, arguments=shared)
         return self
 
     def __sklearn_clone__(self) -> Self:
@@ -725,6 +730,31 @@ class TextClassifier(SequenceEstimator):
             given = decide(probabilities, self.thresholds_)
             return [self.classes_[row].tolist() for row in given]
         return self.classes_[probabilities.argmax(axis=1)]
+
+    def score(
+        self,
+        texts: Texts,
+        labels: Sequence[Any] | None = None,
+        sample_weight: Sequence[float] | None = None,
+    ) -> float:
+        """The share of texts whose label, or all whose labels, are predicted.
+
+        What scikit-learn's cross-validation takes; `evaluate` tells more.
+
+        Args:
+            texts: As in `evaluate`, and so `labels`.
+            labels: Each among `classes_`.
+            sample_weight: Weight of each text; None: 1.
+        """
+        self._check_fitted()
+        strings, values = check_input(
+            texts, labels, classes=self.classes_, multi_label=self.multi_label
+        )
+        weights = check_weights(sample_weight, len(strings))
+        found = self._choose_labels(self._probabilities(strings))
+        found = found if self.multi_label else found.tolist()
+        right = self._encode(values) == self._encode(found)
+        return float(np.average(right.reshape(len(strings), -1).all(1), 0, weights))
 
     def evaluate(
         self,
@@ -874,6 +904,9 @@ class TextClassifier(SequenceEstimator):
     def vocabulary_(self) -> list[str]:
         """Tokens by id."""
         return self.preprocessor_.vocabulary_
+
+    def _params_in_use(self) -> dict[str, Any]:
+        return {**super()._params_in_use(), **saving.preprocessing(self)}
 
     def _saved_params(self) -> dict[str, Any]:
         return saving.plain_params(super()._saved_params())

@@ -54,7 +54,16 @@ def hold_out(
     classes, multi_label = classifier.classes_, classifier.multi_label
     if given is None:
         share, seed = classifier.validation_split, classifier.seed
-        return split_stratified(corpus, classes, share, seed)
+        parts = split_stratified(corpus, classes, share, seed)
+        for part, name in zip(parts, ("trained", "validated"), strict=True):
+            if not part.weights.any():
+                raise ValueError(
+                    f"`sample_weight` must be above 0 for some of the texts {name} on: "
+                    f"all {len(part.weights)} have 0. Leave texts of weight 0 out, or "
+                    "give `validation_data`. Received above 0: "
+                    f"{np.count_nonzero(corpus.weights)} of {len(corpus.weights)}"
+                )
+        return parts
     texts, values = check_validation(
         given, columns=columns, classes=classes, multi_label=multi_label
     )

@@ -2,7 +2,7 @@
 
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ def check_labels(labels: Sequence[Any], name: str = "labels") -> list[Any]:
 
 def learn_classes(values: Sequence[Any], name: str = "labels") -> np.ndarray:
     """The distinct labels in order; needs at least two."""
-    classes = np.array(sorted(set(values)))
+    classes = _as_array(set(values), name)
     if len(classes) < 2:
         raise ValueError(
             f"`{name}` must hold at least two classes. "
@@ -91,7 +91,8 @@ def check_label_lists(labels: Sequence[Any], name: str = "labels") -> list[list[
         raise TypeError(
             f"`{name}` must hold a list of labels per text. Received: {labels!r}"
         )
-    rows = list(labels)
+    # A column of polars has lists of its own kind.
+    rows = labels.to_list() if hasattr(labels, "to_list") else list(labels)
     wrong = [row for row, given in enumerate(rows) if not _is_list(given)]
     if wrong:
         shown = {row: rows[row] for row in wrong[:5]}
@@ -135,10 +136,20 @@ def learn_listed_classes(
     lists: Sequence[Sequence[Any]], name: str = "labels"
 ) -> np.ndarray:
     """The distinct labels of all texts in order; needs at least one."""
-    distinct = sorted({label for given in lists for label in given})
+    distinct = {label for given in lists for label in given}
     if not distinct:
         raise ValueError(f"`{name}` must hold at least one label. Received: none")
-    return np.array(distinct)
+    return _as_array(distinct, name)
+
+
+def _as_array(distinct: Collection[Any], name: str) -> np.ndarray:
+    """In order, as NumPy has them, which drops null characters at the end."""
+    cut = [label for label in distinct if isinstance(label, str) and label[-1:] == "\0"]
+    if cut:
+        raise ValueError(
+            f"`{name}` must not end in null characters. Received: {cut[0]!r}"
+        )
+    return np.array(sorted(distinct))
 
 
 def encode_label_lists(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 import keras
 import numpy as np
 
-from keras_seq.text.arguments import shared_arguments
+from keras_seq.text.arguments import describe_split, shared_arguments
 from keras_seq.text.corpus import Corpus
 from keras_seq.text.naive_bayes import add_naive_bayes, start_from_naive_bayes
 from keras_seq.text.preprocessing import TokenRows
@@ -73,7 +73,7 @@ def find_origin(classifier: "TextClassifier", warm: bool) -> Origin:
     if not hasattr(classifier, "pretrained_"):
         return Origin()
     learned = classifier.pretrained_
-    wanted = shared_arguments(classifier)
+    wanted = {**shared_arguments(classifier), "split": describe_split(classifier)}
     if classifier.embedding_dim != "auto":
         wanted["embedding_dim"] = classifier.embedding_dim
     learned.check(wanted)

@@ -26,6 +26,18 @@ def plain_params(params: dict[str, Any]) -> dict[str, Any]:
     return {**params, "class_weight": pairs}
 
 
+def preprocessing(classifier: "TextClassifier") -> dict[str, Any]:
+    """Constructor arguments by which a fitted classifier reads texts."""
+    preprocessor = classifier.preprocessor_
+    found: dict[str, Any] = {
+        "split": preprocessor.split,
+        "truncation": preprocessor.truncation,
+    }
+    if classifier._builder_args["ngrams"]:
+        found["ngram_length"] = preprocessor.row_length
+    return found
+
+
 def get_state(
     classifier: "TextClassifier",
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -75,7 +75,7 @@ class SequenceEstimator(BaseEstimator, ABC):
         """
         self._check_fitted()
         state, arrays = self._get_state()
-        params = self.get_params(deep=False)
+        params = self._params_in_use()
         functions = {
             name: jsonable(params[name])
             for name in self._unsaved_params
@@ -91,11 +91,15 @@ class SequenceEstimator(BaseEstimator, ABC):
         weights = {f"model/{w.path}": np.asarray(w) for w in self.model_.weights}
         artifact.write(path, manifest, {**arrays, **weights})
 
+    def _params_in_use(self) -> dict[str, Any]:
+        """Constructor arguments; as they were in `fit` where answers depend on them."""
+        return self.get_params(deep=False)
+
     def _saved_params(self) -> dict[str, Any]:
         """Constructor arguments as JSON has them; `_set_state` undoes what differs."""
         return {
             name: value
-            for name, value in self.get_params(deep=False).items()
+            for name, value in self._params_in_use().items()
             if not (name in self._unsaved_params and callable(value))
         }
 

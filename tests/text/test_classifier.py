@@ -1,12 +1,13 @@
 """TextClassifier from raw strings to labels: learns, keeps types, saves, refuses."""
 
 import time
+from copy import copy
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 
 import keras_seq
@@ -238,6 +239,34 @@ def test_each_class_of_two_texts_is_validated():
         training, held = (np.bincount(part.targets, minlength=4) for part in parts)
         assert training.all() and held.all() and held.sum() <= 43
         np.testing.assert_array_equal(training + held, [300, 100, 4, 2])
+
+
+def test_scikit_learn_scores_it_as_a_classifier(fitted):
+    texts, labels = make_texts(40, seed=1)
+    accuracy = fitted.evaluate(texts, labels)["accuracy"]
+    assert is_classifier(fitted) and fitted.score(texts, labels) == accuracy
+    right = fitted.predict(texts) == np.array(labels)
+    assert fitted.score(texts, labels, sample_weight=right + 0.0) == 1.0
+
+
+def test_arguments_that_are_set_later_wait_for_the_next_fit(fitted, tmp_path):
+    texts, _ = make_texts(10, seed=1)
+    clf = copy(fitted).set_params(split="character", truncation="tail", ngram_length=1)
+    clf.save(tmp_path / "clf.kseq")
+    loaded = keras_seq.load(tmp_path / "clf.kseq")
+    assert loaded.split == "auto" and loaded.truncation == "head"
+    expected = fitted.predict_proba(texts)
+    np.testing.assert_array_equal(loaded.predict_proba(texts), expected)
+    in_numpy = keras_seq.numpy_runtime.load(tmp_path / "clf.kseq")
+    np.testing.assert_allclose(in_numpy.predict_proba(texts), expected, atol=1e-5)
+
+
+def test_texts_held_back_without_weight():
+    texts, labels = make_texts(40)
+    weights = np.zeros(40)
+    weights[0] = 1.0
+    with pytest.raises(ValueError, match=r"validated on: all 4 have 0.*1 of 40"):
+        TextClassifier(**PLAIN).fit(texts, labels, sample_weight=weights, verbose=0)
 
 
 def test_bad_validation_data():

@@ -133,6 +133,23 @@ def test_bad_lists_of_labels(given, error, message):
         check_label_lists(given)
 
 
+def test_lists_in_a_column_of_polars():
+    polars = pytest.importorskip("polars")
+    assert check_label_lists(polars.Series([["b"], [], ["a", "b"]])) == [
+        ["b"],
+        [],
+        ["a", "b"],
+    ]
+
+
+def test_labels_that_numpy_would_shorten():
+    with pytest.raises(ValueError, match=r"in null characters. Received: 'b\\x00'"):
+        learn_classes(["a", "b\0"])
+    with pytest.raises(ValueError, match="`labels` must not end in null"):
+        learn_listed_classes([["a\0"], []])
+    assert learn_classes(["a", "\0b", ""]).tolist() == ["", "\0b", "a"]
+
+
 def test_no_label_at_all():
     with pytest.raises(ValueError, match="at least one label. Received: none"):
         learn_listed_classes([[], []])

@@ -91,6 +91,9 @@ def test_a_network_that_was_not_pretrained_so_is_refused():
     clf.set_params(units=4, embedding_dim=7)
     with pytest.raises(ValueError, match=r"embedding_dim=6.*Received: embedding_dim=7"):
         clf.fit(texts, labels, verbose=0)
+    clf.set_params(embedding_dim=6, split="character")
+    with pytest.raises(ValueError, match="split='auto'.*Received: split='character'"):
+        clf.fit(texts, labels, verbose=0)
     with pytest.raises(ValueError, match="needs a recurrent `cell`"):
         make(cell="transformer").pretrain(texts, verbose=0)
     with pytest.raises(ValueError, match="`texts` must not have missing values"):
