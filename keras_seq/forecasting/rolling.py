@@ -70,18 +70,31 @@ def roll_parts(
             panel = panel.extended(points[-1])
         point, part = forecast_once(panel)
         if not start:
-            _warn_of_unseen(panel.ids[np.isnan(point).all(axis=1)])
+            _warn_of_unseen(panel, point)
         points.append(point)
         parts.append(part)
     return points, parts
 
 
-def _warn_of_unseen(ids: np.ndarray) -> None:
-    if len(ids):
-        shown = ", ".join(repr(name) for name in ids[:5]) + ", ..." * (len(ids) > 5)
-        warnings.warn(
-            f"{len(ids)} series have no value among the last steps that the network "
-            f"sees (`lookback_`; if stateful, none at all), so that their forecasts "
-            f"are NaN: {shown}",
-            stacklevel=6,  # who called `predict`
-        )
+def _warn_of_unseen(panel: PlainPanel, point: np.ndarray) -> None:
+    known = np.add.reduceat(np.isfinite(panel.values), panel.offsets[:-1], dtype=int)
+    found = [
+        (
+            np.isnan(point).all(axis=1),
+            "have no value among the last steps that the network sees (`lookback_`; if "
+            "stateful, none at all), so that their forecasts are NaN",
+        ),
+        (
+            known == 1,
+            "have a single value, which tells nothing of how much they change: their "
+            "intervals are far too narrow",
+        ),
+    ]
+    for which, told in found:
+        ids = panel.ids[which]
+        if len(ids):
+            shown = ", ".join(map(repr, ids[:5])) + ", ..." * (len(ids) > 5)
+            warnings.warn(
+                f"{len(ids)} series {told}: {shown}",
+                stacklevel=6,  # who called `predict`
+            )
