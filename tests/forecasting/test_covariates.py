@@ -405,7 +405,7 @@ def test_new_series_of_a_single_value(fitted, frame):
     new = frame[:1].assign(shop="new", region="east", area=np.nan, day=day)
     days = pd.date_range(day, periods=4)[1:]
     future = pd.DataFrame({"shop": "new", "day": days, "promo": True, "holiday": None})
-    with pytest.warns(UserWarning, match="1 series have a single value .* 'new'"):
+    with pytest.warns(UserWarning, match="1 series have a single value, .* 'new'"):
         forecasts = fitted.predict(new, future)
     assert forecasts["day"].tolist() == list(days)
     assert np.isfinite(forecasts.filter(like="y_hat")).all(axis=None)
