@@ -401,7 +401,9 @@ def test_short_constant_zero_and_negative_series(frame):
         for name, y in odd.items()
     ]
     forecaster = Forecaster(**{**SMALL, "max_steps": 50})
-    forecasts = forecaster.fit(pd.concat([frame, *extra]), verbose=0).predict()
+    forecaster.fit(pd.concat([frame, *extra]), verbose=0)
+    with pytest.warns(UserWarning, match="1 series have a single value, .*: 'one'"):
+        forecasts = forecaster.predict()
     assert np.isfinite(forecasts.filter(like="y_hat")).all().all()
     by_id = forecasts.groupby("unique_id")["y_hat"]
     assert by_id.apply(lambda y: np.abs(y - 7).max())["constant"] < 1
