@@ -81,9 +81,11 @@ class WindowSource:
         if rounds is None:
             rounds = calendar_rounds(freq)
         # Who tells no place in a round needs no stamps, which may not go back so far.
-        stamps = np.zeros(count, "datetime64[s]")
-        if rounds:
-            stamps = panel.grid.stamps(-spec.lookback, count)
+        stamps = (
+            panel.grid.stamps(-spec.lookback, count)
+            if rounds
+            else np.zeros(count, "datetime64[s]")
+        )
         self.calendar = CalendarRows(stamps, freq, rounds)
 
     def gather(
