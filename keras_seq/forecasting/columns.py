@@ -18,7 +18,7 @@ __all__ = [
     "refuse_rows",
 ]
 
-# What pandas calls columns of numbers that are not of a numeric type.
+# What pandas calls numbers in columns of objects.
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
 
 
@@ -71,8 +71,8 @@ def check_columns(frame: pd.DataFrame, columns: Columns) -> None:
 
 def check_target(column: pd.Series, name: str) -> np.ndarray:
     """The target as float64, NaN where missing; raises unless it holds numbers."""
-    if pd.api.types.infer_dtype(column, skipna=True) in _NUMBERS:  # also as objects
-        column = column.astype(object).where(column.notna(), np.nan).astype(np.float64)
+    if column.dtype == object and pd.api.types.infer_dtype(column) in _NUMBERS:
+        column = column.where(column.notna(), np.nan).astype(np.float64)
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(
         column
     ):
