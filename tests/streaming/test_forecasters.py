@@ -91,6 +91,7 @@ ENGINES = ["numpy", "keras"]
         pytest.param("hourly", "numpy", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.filterwarnings("ignore:2 series have a single value")
 def test_stepping_one_by_one_equals_predict(request, name, engine):
     """From the first value on, when most of the window has not come yet."""
     forecaster = request.getfixturevalue(name)
