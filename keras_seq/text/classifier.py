@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import keras
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.utils import Tags
 
 from keras_seq.errors import check_integer, check_number, suggests_names
 from keras_seq.text import saving
@@ -609,6 +610,13 @@ class TextClassifier(ClassifierMixin, SequenceEstimator):
         shared = {**learned.arguments, "split": describe_split(self)}
         self.pretrained_ = replace(learned, arguments=shared)
         return self
+
+    def __sklearn_tags__(self) -> Tags:
+        """Of lists of labels scikit-learn's stratified folds know nothing."""
+        tags = super().__sklearn_tags__()
+        if self.multi_label:
+            tags.estimator_type = None
+        return tags
 
     def __sklearn_clone__(self) -> Self:
         """A clone keeps what `pretrain` learned, so that each trial starts from it."""

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from sklearn import metrics
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
 
 import keras_seq
 from keras_seq import TextClassifier
@@ -116,6 +117,17 @@ def test_plot_counts_labels(fitted):
 
 
 @pytest.mark.filterwarnings("ignore:60 of the 60 texts")
+def test_scikit_learn_folds_lists_of_labels(fitted):
+    texts, labels = make_texts(160, seed=1)
+    assert not is_classifier(fitted)  # whose folds would be stratified by one label
+    scores = cross_val_score(clone(fitted).set_params(epochs=1), texts, labels, cv=2)
+    assert ((0 <= scores) & (scores <= 1)).all()
+    assert (
+        fitted.score(texts, labels)
+        == (fitted.evaluate(texts, labels)["subset_accuracy"])
+    )
+
+
 def test_sets_of_numbers_weights_and_given_validation():
     texts, labels = make_texts(60)
     ids = {word: index * 10 for index, word in enumerate(WORDS)}
