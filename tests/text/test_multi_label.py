@@ -116,7 +116,6 @@ def test_plot_counts_labels(fitted):
     np.testing.assert_array_equal(np.add(found, missed), true.sum(axis=0))
 
 
-@pytest.mark.filterwarnings("ignore:60 of the 60 texts")
 def test_scikit_learn_folds_lists_of_labels(fitted):
     texts, labels = make_texts(160, seed=1)
     assert not is_classifier(fitted)  # whose folds would be stratified by one label
@@ -128,6 +127,7 @@ def test_scikit_learn_folds_lists_of_labels(fitted):
     )
 
 
+@pytest.mark.filterwarnings("ignore:60 of the 60 texts")
 def test_sets_of_numbers_weights_and_given_validation():
     texts, labels = make_texts(60)
     ids = {word: index * 10 for index, word in enumerate(WORDS)}
