@@ -129,11 +129,11 @@ def _update(digest: Any, data: Any) -> None:
             _update(digest, column)
     elif isinstance(data, pd.Series):
         digest.update(repr(("Series", data.name, len(data))).encode())
-        if data.dtype == object:  # lists, or text that pandas cannot encode
+        try:
+            hashes = pd.util.hash_pandas_object(data)
+        except (TypeError, UnicodeEncodeError):  # lists, or halves of characters
             _update(digest, data.to_list())
-        hashes = pd.util.hash_pandas_object(
-            data.index if data.dtype == object else data
-        )
+            hashes = pd.util.hash_pandas_object(data.index)
         digest.update(hashes.to_numpy().tobytes())
     elif isinstance(data, np.ndarray) and data.dtype != object:
         digest.update(repr(("array", data.dtype.str, data.shape)).encode())

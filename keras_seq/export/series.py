@@ -12,7 +12,11 @@ from keras_seq.forecasting import fitting
 from keras_seq.forecasting.features import MAX_SCALED_COVARIATE, Encoding
 from keras_seq.forecasting.forecaster import Forecaster
 from keras_seq.forecasting.nonnegative import LOW_LEVEL, LOW_PART, bend
-from keras_seq.forecasting.windows import _LEVEL_OVER_SPREAD, WindowSource
+from keras_seq.forecasting.windows import (
+    _LEVEL_OVER_SPREAD,
+    LEVEL_OF_LOGS,
+    WindowSource,
+)
 from keras_seq.layers.scaling import sort_observed
 from keras_seq.layers.segments import count_segments
 from keras_seq.numpy_runtime.clock import by_days
@@ -143,13 +147,15 @@ def _shift(window: Tensor, centered: bool | None) -> Tensor:
     is_last = ops.logical_and(places == newest, places > 0)
     zeros = ops.zeros_like(window)
     last = ops.sum(ops.where(is_last, values, zeros), axis=1, keepdims=True)
-    if centered is None:
-        last = ops.zeros_like(last)
-    elif not centered:
+    if not centered:
         gaps = ops.where(missing, zeros, ops.abs(values - last))
         spread = ops.max(gaps, axis=1, keepdims=True)
         large = ops.abs(last) > _LEVEL_OVER_SPREAD * spread
-        last = ops.where(large, last, ops.zeros_like(last))
+        moved = last
+        if centered is None:
+            large = ops.logical_and(large, spread > 0)
+            moved = last - LEVEL_OF_LOGS * spread
+        last = ops.where(large, moved, ops.zeros_like(last))
     return ops.where(newest > 0, last, float("nan"))
 
 

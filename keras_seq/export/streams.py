@@ -128,8 +128,9 @@ def plan_stream_network(estimator: Forecaster) -> Plan:
         kept = {name: array[series] for name, array in states.arrays.items()}
         found = run({**given, **kept, "at": length[:, None] - 1})
         values = run_streams(estimator.model_, source, series, length.astype(np.int64))
-        shift = values.shift[:, None]
-        yield Comparison(values.values - shift, found["forecast"][:, 0])
+        begun = np.isfinite(values.shift)  # who calls the network says where none is
+        shift = values.shift[begun, None]
+        yield Comparison(values.values[begun] - shift, found["forecast"][begun, 0])
 
     facts = {**series_facts(estimator), "stateful": True}
     facts["outputs_of_network"] = list(network_outputs(estimator, named_point=False))

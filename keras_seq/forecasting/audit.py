@@ -144,6 +144,7 @@ class _Audit:
             )
         self.columns = forecaster._columns
         self.frame = cut_frame(df, self.columns, stamps[-1]).reset_index(drop=True)
+        known = [known] if isinstance(known, str) else known
         absent = [name for name in known if name not in self.frame]
         if absent:
             raise ValueError(

@@ -16,6 +16,9 @@ from keras_seq.numpy_runtime.clock import calendar_rounds
 
 # float32 holds 7 digits: beyond this ratio the spread would have fewer than 3.
 _LEVEL_OVER_SPREAD = 1e4
+# How many spreads above zero such windows are put where their logarithms are taken: as
+# many as other series are, whose relative errors tell the width of intervals.
+LEVEL_OF_LOGS = 30.0
 # Longest lookback that is chosen to show the days of a week.
 _LONGEST_WEEK = 1024
 
@@ -30,7 +33,7 @@ class WindowSpec:
         centered: Whether each window's last observed value is subtracted on the host,
             in float64; if not, only windows whose level dwarfs their spread are
             moved. True for scalings that do not see the level anyway; None, for
-            logarithms, moves none.
+            logarithms, leaves such windows some spreads above zero.
         encoder: Of covariates; None where there are none.
         rounds: Of the calendar, as of `calendar_features`.
         nonnegative: Whether forecasts are bent where they would fall below zero.
@@ -149,7 +152,7 @@ def window_shift(past: np.ndarray, centered: bool | None) -> np.ndarray:
     Args:
         past: float64, `(batch, lookback)`; NaN is missing.
         centered: Whether it is each window's last observed value; if not, it is only
-            where the level dwarfs the spread, else 0; None: it is 0.
+            where the level dwarfs the spread, else 0; None: so, less some spreads.
 
     Returns:
         float64, `(batch,)`; NaN where nothing was observed, of which no level is known.
@@ -159,10 +162,12 @@ def window_shift(past: np.ndarray, centered: bool | None) -> np.ndarray:
     last = past[np.arange(len(past)), newest]  # NaN where nothing is seen
     if centered:
         return last
-    if centered is None:
-        return 0.0 * last
     spread = np.where(seen, np.abs(past - last[:, None]), 0.0).max(axis=1)
     near = np.abs(last) <= _LEVEL_OVER_SPREAD * spread
+    if centered is None:
+        # Logarithms are nearly straight there, and values may fall below the last.
+        near |= spread == 0
+        return np.where(near, 0.0 * last, last - LEVEL_OF_LOGS * spread)
     return np.where(near, 0.0, last)
 
 

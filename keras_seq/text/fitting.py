@@ -79,7 +79,7 @@ def warn_of_seen(held: Corpus, seen: np.ndarray | None) -> None:
         seen: Of `hash_texts`, what the weights have learned from; None: nobody knows.
     """
     count = f"{len(held.texts):,}"
-    if seen is None:
+    if seen is None:  # since a file or a pickle was loaded
         told = f"may have learned from the {count} texts held back for validation"
     else:
         known = int(np.isin(hash_texts(held.texts), seen).sum())
@@ -89,7 +89,7 @@ def warn_of_seen(held: Corpus, seen: np.ndarray | None) -> None:
     warnings.warn(
         f"`warm_start`: the weights that `fit` goes on from {told}, so that scores, "
         "early stopping and calibration promise too much. Give `validation_data` that "
-        "is new, or fit new texts alone.",
+        "is new, or fit new texts alone, of which a loaded classifier warns as well.",
         stacklevel=3,
     )
 

@@ -214,7 +214,7 @@ class Pretrained:
     def check(self, arguments: Mapping[str, Any]) -> None:
         """Raises unless a classifier of these arguments can start from here."""
         for name, value in arguments.items():
-            if self.arguments[name] != value:
+            if self.arguments.get(name, value) != value:
                 raise ValueError(
                     f"`pretrain` was called with {name}={self.arguments[name]!r}, and "
                     "`fit` starts from what it learned: call it again. "

@@ -154,7 +154,7 @@ class TextFiles:
                 f"{path} is a folder without subfolders: one for each class is needed, "
                 f"with a file for each text.{hint}"
             )
-        if tables:
+        if tables and not folders:
             raise ValueError(
                 f"{path} must be a folder with a file for each text, and has tables: "
                 f"{tables[0].name!r}.{hint}"

@@ -132,6 +132,21 @@ def test_intervals_where_not_all_networks_take_logarithms(tmp_path):
         )
 
 
+@pytest.mark.parametrize("level", [1e5, 3e8])
+def test_one_series_of_a_high_level_among_those_that_grow(level):
+    steps = np.arange(90)
+    rows = [20 * 1.02**steps + np.sin(steps + i) for i in range(3)]
+    rows.append(level + np.sin(steps / 7))
+    frame = pd.DataFrame(
+        {"unique_id": np.repeat([*"abcd"], 90), "ds": np.tile(steps, 4)}
+    ).assign(y=np.concatenate(rows))
+    options = {"horizon": 4, "units": 4, "max_steps": 30, "refit_full": False}
+    fitted = Forecaster(**options, season_length=7, lookback=14, ensemble=2)
+    forecasts = fitted.fit(frame, verbose=0).predict().query("unique_id == 'd'")
+    assert fitted.scaling_ == "mixed"
+    assert (forecasts[ANSWERS] - level).abs().max(axis=None) < 10  # as it varies by 2
+
+
 def test_only_positive_values_that_change_much_are_taken_as_logarithms():
     values = np.array([1.0, np.nan, 3.0, 5.0, 9.0, np.nan])
     offsets, first = np.array([0, 3, 5, 6]), np.zeros(3, np.int64)

@@ -436,7 +436,9 @@ def test_logarithms_of_a_high_level_may_fall_as_they_rise(frame):
     forecaster = Forecaster(**SMALL, scaling="log").fit(high, verbose=0)
     windows = WindowSource(forecaster._tail, forecaster._spec)
     shift = windows.gather(np.arange(3), forecaster._tail.lengths).shift
-    np.testing.assert_array_equal(shift, 0)  # or no value lay below the last one
+    by_series = high.groupby("unique_id")["y"]
+    assert (0 < shift).all()  # float32 holds the digits of what is above it
+    assert (shift < by_series.min() - 10 * by_series.std()).all()
     lowest = forecaster.simulate(50).groupby("unique_id")["y"].min().to_numpy()
     assert (lowest < high.groupby("unique_id")["y"].last().to_numpy()).all()
 
