@@ -128,7 +128,8 @@ def plan_stream_network(estimator: Forecaster) -> Plan:
         kept = {name: array[series] for name, array in states.arrays.items()}
         found = run({**given, **kept, "at": length[:, None] - 1})
         values = run_streams(estimator.model_, source, series, length.astype(np.int64))
-        begun = np.isfinite(values.shift)  # who calls the network says where none is
+        # Before the first value there is no forecast, which who calls it is to know.
+        begun = np.isfinite(values.shift[:, 0])
         shift = values.shift[begun, None]
         yield Comparison(values.values[begun] - shift, found["forecast"][begun, 0])
 

@@ -66,6 +66,14 @@ def run_litert(path):
     return lambda inputs: {k: v.copy() for k, v in runner(**inputs).items()}
 
 
+def test_a_series_without_a_value_is_no_hindrance(tmp_path):
+    frame = make_frame()
+    frame.loc[frame["unique_id"] == "a", "y"] = np.nan
+    fitted = Forecaster(**OPTIONS).fit(frame, verbose=0)
+    export_model(fitted, "keras", tmp_path / "network.keras")
+    export_model(fitted, "savedmodel", tmp_path / "model")
+
+
 @pytest.mark.parametrize("target", often(["savedmodel", "onnx", "litert"], "onnx"))
 def test_step_by_step_it_equals_a_session(plain, target, tmp_path):
     manifest = export_model(plain, target, tmp_path / "out")
