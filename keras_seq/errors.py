@@ -34,6 +34,11 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
+def name_some(values: Collection[Any]) -> str:
+    """The first five of many names, as `'a', 'b', ...`."""
+    return ", ".join(map(repr, list(values)[:5])) + ", ..." * (len(values) > 5)
+
+
 def suggests_names(function: Function) -> Function:
     """Makes a misspelt keyword argument name the argument that was meant."""
     parameters = inspect.signature(function).parameters

@@ -123,16 +123,15 @@ def _differences(stored: Any, fresh: dict[str, Any]) -> Iterator[str]:
 def _update(digest: Any, data: Any) -> None:
     if hasattr(data, "to_pandas"):  # polars and the like
         data = data.to_pandas()
-    if isinstance(data, pd.DataFrame):
-        digest.update(repr(("DataFrame", list(data.columns), len(data))).encode())
-        for _, column in data.items():
-            _update(digest, column)
-    elif isinstance(data, pd.Series):
-        digest.update(repr(("Series", data.name, len(data))).encode())
+    if isinstance(data, pd.DataFrame | pd.Series):
+        names = list(data.columns) if isinstance(data, pd.DataFrame) else data.name
+        digest.update(repr((type(data).__name__, names, len(data))).encode())
         try:
             hashes = pd.util.hash_pandas_object(data)
         except (TypeError, UnicodeEncodeError):  # lists, or halves of characters
-            _update(digest, data.to_list())
+            columns = data if isinstance(data, pd.DataFrame) else {names: data}
+            for _, column in columns.items():
+                _update(digest, column.to_list())
             hashes = pd.util.hash_pandas_object(data.index)
         digest.update(hashes.to_numpy().tobytes())
     elif isinstance(data, np.ndarray) and data.dtype != object:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from keras_seq.errors import name_some
 from keras_seq.forecasting.panel import Columns, Panel, cut_frame
 from keras_seq.forecasting.prediction import forecast_panel
 from keras_seq.forecasting.scores import BASELINES, seasonal_naive
@@ -63,11 +64,11 @@ def rolling_origin(
 def _warn_of_left_out(panel: Panel, joined: pd.DataFrame) -> None:
     left_out = panel.ids[~pd.Index(panel.ids).isin(joined["unique_id"])]
     if len(left_out):
-        shown = ", ".join(map(repr, left_out[:5])) + ", ..." * (len(left_out) > 5)
         warnings.warn(
             f"{len(left_out)} of {len(panel.ids)} series have no row in the backtest: "
             "cutoffs are the same stamps for all, and these end before the first one, "
-            f"begin after the last one, or have no value to compare with: {shown}",
+            "begin after the last one, or have no value to compare with: "
+            f"{name_some(left_out)}",
             stacklevel=4,  # who called `backtest`
         )
 

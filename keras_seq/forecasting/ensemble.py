@@ -9,6 +9,7 @@ from keras import ops
 from keras_seq.forecasting.builder import build_forecaster
 from keras_seq.forecasting.model import ForecastModel
 from keras_seq.forecasting.stream_builder import build_stream_forecaster
+from keras_seq.numpy_runtime.scaling import joint_scaler
 from keras_seq.training import ensemble
 from keras_seq.training.runtime import resolve_jit
 
@@ -22,12 +23,8 @@ class EnsembleModel(ForecastModel):
 
     @property
     def scaler(self) -> keras.layers.Layer:
-        """What brings what all say to scale: logarithms only where all take them.
-
-        A median of several may fall to zero and below, where there is no logarithm.
-        """
-        scalers = [member.scaler for member in ensemble.members_of(self)]
-        return next((s for s in scalers if s.scaling != "log"), scalers[0])
+        """Of its members the `joint_scaler`."""
+        return joint_scaler([each.scaler for each in ensemble.members_of(self)])
 
     @property
     def quantiles(self) -> tuple[float, ...]:

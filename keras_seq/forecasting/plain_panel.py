@@ -1,6 +1,7 @@
 """PlainPanel: series laid flat on a regular time grid, without pandas."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -34,7 +35,7 @@ class PlainPanel:
         """Steps of each series, gaps included: int64, `(num_series,)`."""
         return np.diff(self.offsets)
 
-    @property
+    @cached_property
     def observed_lengths(self) -> np.ndarray:
         """Steps of each series up to its last value: int64, `(num_series,)`."""
         ends = np.flatnonzero(np.isfinite(self.values)) + 1

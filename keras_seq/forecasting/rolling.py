@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from keras_seq.errors import name_some
 from keras_seq.forecasting.intervals import accumulate, all_positive
 from keras_seq.forecasting.plain_panel import PlainPanel
 
@@ -93,8 +94,7 @@ def _warn_of_unseen(panel: PlainPanel, point: np.ndarray) -> None:
     for which, told in found:
         ids = panel.ids[which]
         if len(ids):
-            shown = ", ".join(map(repr, ids[:5])) + ", ..." * (len(ids) > 5)
             warnings.warn(
-                f"{len(ids)} series {told}: {shown}",
+                f"{len(ids)} series {told}: {name_some(ids)}",
                 stacklevel=6,  # who called `predict`
             )

@@ -14,7 +14,7 @@ from keras_seq.numpy_runtime.layers import (
     relu,
     softplus,
 )
-from keras_seq.numpy_runtime.scaling import SCALINGS, Scaler
+from keras_seq.numpy_runtime.scaling import SCALINGS, Scaler, joint_scaler
 from keras_seq.numpy_runtime.weights import (
     WeightTable,
     check_arguments,
@@ -84,8 +84,7 @@ class ForecastNetwork:
         horizon: Steps that are forecast.
         quantiles: Of the outputs, in order.
         point_index: Which output is the point forecast.
-        scaler: What brings windows to scale: of several members, that of the first that
-            takes no logarithms, which the median of all may not have.
+        scaler: What brings windows to scale: of several members, their `joint_scaler`.
 
     Raises:
         ArtifactError: If an argument is one that NumPy does not run, or a weight is
@@ -103,8 +102,7 @@ class ForecastNetwork:
         self.horizon: int = first.horizon
         self.quantiles: tuple[float, ...] = first.quantiles
         self.point_index: int = first.point_index
-        scalers: list[Scaler] = [member.scaler for member in self.members]
-        self.scaler = next((s for s in scalers if s.scaling != "log"), scalers[0])
+        self.scaler: Scaler = joint_scaler([member.scaler for member in self.members])
 
     def __call__(self, inputs: Inputs) -> Array:
         """Forecasts.

@@ -1,5 +1,6 @@
 """Scaler: raw windows to the scale of their own statistics, and forecasts back."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,14 @@ DEVIATIONS = 1.4826
 def is_centered(scaling: str) -> bool | None:
     """Whether windows are centred first, as of `forecasting.windows.window_shift`."""
     return None if scaling in _LOGARITHMIC else scaling in LOCATION_INVARIANT
+
+
+def joint_scaler(scalers: Sequence[Any]) -> Any:
+    """What brings the median of several networks to scale, of theirs.
+
+    Logarithms only where all take them: the median of others may be zero or less.
+    """
+    return next((s for s in scalers if s.scaling != "log"), scalers[0])
 
 
 class Scaler:

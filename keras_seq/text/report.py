@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_seq import html
+from keras_seq.errors import name_some
 from keras_seq.text.preprocessing import TextPreprocessor
 from keras_seq.text.streaming import StreamedTexts, hash_texts
 from keras_seq.text.tokenizing import Tokenized, count_tokens, sign_texts
@@ -157,7 +158,7 @@ class TextReport:
         if rare:
             found.append(
                 f"{len(rare)} of {len(counts)} classes have fewer than {RARE} training "
-                f"texts: {_some(rare)}. Give more of them, or leave them out."
+                f"texts: {name_some(rare)}. Give more of them, or leave them out."
             )
         enough = [(label, count) for label, count in counts if count >= RARE]
         if enough and enough[0][1] >= IMBALANCE * enough[-1][1]:
@@ -191,7 +192,8 @@ class TextReport:
         if missing:
             found.append(
                 f"{len(missing)} of {len(self.class_counts)} classes have no text in "
-                f"`validation_data`, so nothing is validated of them: {_some(missing)}."
+                "`validation_data`, so nothing is validated of them: "
+                f"{name_some(missing)}."
             )
         return found
 
@@ -271,7 +273,3 @@ def _imbalance_advice(fact: str, params: Mapping[str, Any]) -> list[str]:
     if params["class_weight"] is None:
         return [f'{fact} Weigh the rarer ones more, with class_weight="balanced".']
     return []  # it was seen to
-
-
-def _some(labels: list[str]) -> str:
-    return ", ".join(map(repr, labels[:5])) + ", ..." * (len(labels) > 5)
