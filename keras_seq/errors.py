@@ -8,7 +8,10 @@ import functools
 import inspect
 import math
 import numbers
+import sys
+import warnings
 from collections.abc import Callable, Collection, Iterable
+from types import FrameType
 from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -37,6 +40,19 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
 def name_some(values: Collection[Any]) -> str:
     """The first five of many names, as `'a', 'b', ...`."""
     return ", ".join(map(repr, list(values)[:5])) + ", ..." * (len(values) > 5)
+
+
+def warn(message: str) -> None:
+    """Warns at the line that called this package, however deep in it the warning is."""
+    package = __name__.partition(".")[0]
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _is_of(frame, package):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
+
+
+def _is_of(frame: FrameType, package: str) -> bool:
+    return frame.f_globals.get("__name__", "").partition(".")[0] == package
 
 
 def suggests_names(function: Function) -> Function:

@@ -46,7 +46,7 @@ def plan_stream(estimator: Forecaster, batch_size: int | None = None) -> Plan:
     model = rebuilt(estimator)
     centered = estimator._spec.centered
     places = network_outputs(estimator)
-    widths = {**model.state_widths, **({_SHIFT: 1} if centered else {})}
+    widths = {**model.state_widths, _SHIFT: 1}
     inputs = {
         "value": Port("float32", (batch_size,), "The next value, raw; NaN is missing."),
         **feature_ports(estimator, batch_size, steps=1),
@@ -64,11 +64,12 @@ def plan_stream(estimator: Forecaster, batch_size: int | None = None) -> Plan:
 
     def function(given: dict[str, Tensor]) -> dict[str, Tensor]:
         value = given["value"][:, None]  # (batch, 1)
-        shift, after = ops.zeros_like(value), {}
-        if centered:  # the first value is subtracted from all
-            kept = given[_SHIFT]
-            kept = ops.where(ops.isnan(kept), value, kept)
-            shift = after[f"{_SHIFT}_next"] = kept  # NaN before the first value
+        first = value  # is subtracted from all
+        if not centered:
+            first = ops.where(ops.isnan(value), value, ops.zeros_like(value))
+        kept = given[_SHIFT]
+        shift = ops.where(ops.isnan(kept), first, kept)  # NaN before the first value
+        after = {f"{_SHIFT}_next": shift}
         told = {k: x for k, x in given.items() if k not in ("value", _SHIFT)}
         one = ops.ones_like(given["value"], dtype="int32")
         zero = ops.zeros_like(value, dtype="int32")

@@ -3,15 +3,19 @@
 What is left to `"auto"` is settled here. A forecaster is only read, never changed.
 """
 
-import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_seq.errors import check_choice, check_integer
+from keras_seq.errors import check_choice, check_integer, warn
 from keras_seq.forecasting.features import choose_rounds, default_season_length
 from keras_seq.forecasting.panel import Panel
-from keras_seq.forecasting.windows import choose_lookback
+from keras_seq.forecasting.windows import (
+    WindowSource,
+    choose_lookback,
+    split_origins,
+)
 from keras_seq.layers.recurrent import CELLS
 from keras_seq.layers.segments import choose_segment
 from keras_seq.numpy_runtime.clock import calendar_rounds
@@ -72,13 +76,12 @@ _WINDOWED_ARGS: dict[str, Any] = {
 
 def check_panel(forecaster: "Forecaster", panel: Panel) -> None:
     """Raises unless there is anything to learn from, in what can be learned."""
-    longest = int(panel.observed_lengths.max())
-    if longest < 2:
+    values = np.add.reduceat(np.isfinite(panel.values), panel.offsets[:-1], dtype=int)
+    if values.max() < 2:
         raise ValueError(
-            "`fit` needs a series with at least two steps, the last one known, in "
-            f"{forecaster.target_col!r}. "
-            f"Received: {len(panel.ids)} series, the longest of {longest} steps, "
-            f"{int(np.isfinite(panel.values).sum())} values in all"
+            "`fit` needs a series with at least two values in "
+            f"{forecaster.target_col!r}. Received: {len(panel.ids)} series, "
+            f"{values.sum()} values in all"
         )
     for name in panel.ids:
         plain = name.item() if isinstance(name, np.generic) else name
@@ -97,19 +100,37 @@ def check_panel(forecaster: "Forecaster", panel: Panel) -> None:
         )
 
 
+def check_gaps(forecaster: "Forecaster", sources: Sequence[WindowSource]) -> None:
+    """Raises where values are so few that no window holds one and what follows it."""
+    for source in sources:
+        spec, panel = source.spec, source.panel
+        split = split_origins(panel.observed_lengths, spec, validation=False)
+        if forecaster.stateful or source.can_train(split):
+            continue
+        known = np.flatnonzero(np.isfinite(panel.values))
+        owner = np.searchsorted(panel.offsets, known, side="right")
+        gaps = np.diff(known)[np.diff(owner) == 0]
+        raise ValueError(
+            f"`lookback` and `horizon` must reach from a value of "
+            f"{forecaster.target_col!r} to the next one: no window holds a value to "
+            "see and one to forecast. Give a longer `lookback`, or a coarser `freq` to "
+            f"rows that are summed up. Received: lookback={spec.lookback}, "
+            f"horizon={spec.horizon}, values at least {gaps.min()} steps apart"
+        )
+
+
 def warn_of_missing_end(forecaster: "Forecaster", panel: Panel) -> None:
     """Warns where a horizon and more without values ends a series: a plan, perhaps."""
     observed = panel.observed_lengths
     missing = (panel.lengths - observed)[observed > 0]
     ending = missing[missing >= forecaster.horizon]
     if len(ending):
-        warnings.warn(
+        warn(
             f"{len(ending)} series end in {ending.min()} steps or more without a value "
             f"of {forecaster.target_col!r}. They are neither trained on nor held back, "
             "and `predict` forecasts what follows them. If they are the steps to "
             "forecast, leave their rows out here and give them to `predict` as "
-            "`future`.",
-            stacklevel=5,  # who called `fit`
+            "`future`."
         )
 
 

@@ -1,6 +1,5 @@
 """Rolling-origin backtest (Tashman 2000): what would have been forecast, and when."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from keras_seq.errors import name_some
+from keras_seq.errors import name_some, warn
 from keras_seq.forecasting.panel import Columns, Panel, cut_frame
 from keras_seq.forecasting.prediction import forecast_panel
 from keras_seq.forecasting.scores import BASELINES, seasonal_naive
@@ -35,13 +34,14 @@ def rolling_origin(
         `naive`; only steps with an actual value. Warns of series without any.
     """
     horizon = forecaster.horizon
-    last = panel.end - horizon
+    end = panel.observed_end  # rows of a plan hold nothing to compare with
+    last = end - horizon
     cutoffs = last - step_size * np.arange(num_windows - 1, -1, -1)
     if cutoffs[0] < 2:
         raise ValueError(
             f"num_windows={num_windows} at horizon={horizon} and step_size={step_size} "
             f"needs {horizon + step_size * (num_windows - 1) + 2} steps; the data span "
-            f"{panel.end}."
+            f"{end}."
         )
     frames: list[pd.DataFrame] = []
     for cutoff in cutoffs:
@@ -64,12 +64,11 @@ def rolling_origin(
 def _warn_of_left_out(panel: Panel, joined: pd.DataFrame) -> None:
     left_out = panel.ids[~pd.Index(panel.ids).isin(joined["unique_id"])]
     if len(left_out):
-        warnings.warn(
+        warn(
             f"{len(left_out)} of {len(panel.ids)} series have no row in the backtest: "
             "cutoffs are the same stamps for all, and these end before the first one, "
             "begin after the last one, or have no value to compare with: "
-            f"{name_some(left_out)}",
-            stacklevel=4,  # who called `backtest`
+            f"{name_some(left_out)}"
         )
 
 
@@ -99,12 +98,13 @@ def cut_folds(
     Raises:
         ValueError: If the first would hold too little.
     """
-    ends = panel.end - horizon * np.arange(count - 1, -1, -1)
+    last = panel.observed_end
+    ends = last - horizon * np.arange(count - 1, -1, -1)
     if panel.until(max(int(ends[0]), 0)).lengths.max(initial=0) <= 2 * horizon:
         raise ValueError(
             f"`folds` must leave a series of more than two horizons before the "
             f"first origin. Received: folds={count}, horizon={horizon}, and "
-            f"data that span {panel.end} steps"
+            f"data that span {last} steps"
         )
     for end in ends:
         yield cut_frame(df, columns, panel.grid.stamps(int(end) - 1, 1)[0])

@@ -1,11 +1,12 @@
 """Covariates of a panel as they are in its frame, laid flat beside its values."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
+
+from keras_seq.errors import warn
 
 # What is stored of a column is relative to this: the categories that codes number, or
 # a number that is subtracted, since float32 holds 7 digits.
@@ -175,11 +176,10 @@ def number_categories(
     # New categories come with new series; text in the place of numbers is a slip.
     kinds, seen = ({isinstance(v, str) for v in given} for given in (values, known))
     if kinds and seen and not kinds & seen:
-        warnings.warn(
+        warn(
             f"{title[0].upper()}{title[1:]} must hold text where `fit` saw text, and "
             "numbers where it saw numbers: all are taken as unknown. "
-            f"`fit` saw {list(known)[:3]}. Received: {values[:3]}",
-            stacklevel=2,
+            f"`fit` saw {list(known)[:3]}. Received: {values[:3]}"
         )
     for value in values:
         if not isinstance(value, str | int | float):

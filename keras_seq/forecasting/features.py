@@ -1,12 +1,12 @@
 """What the network sees beside the values: the calendar, and covariates as numbers."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from keras_seq.errors import warn
 from keras_seq.forecasting.covariates import Covariates, Levels, ranges
 from keras_seq.numpy_runtime.clock import (
     calendar,
@@ -262,10 +262,9 @@ class CovariateEncoder:
                     columns.append(_learn_numbers(kind, name, values, level))
         for column in columns:
             if not column.width:
-                warnings.warn(
+                warn(
                     f"Covariate {column.name!r} is the same in all rows that train, "
-                    "which says nothing: it is ignored.",
-                    stacklevel=2,
+                    "which says nothing: it is ignored."
                 )
         return cls(tuple(columns))
 

@@ -1,6 +1,5 @@
 """Forecaster: a long frame in, forecasts with intervals out."""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,9 +10,10 @@ import keras
 import numpy as np
 import pandas as pd
 
-from keras_seq.errors import check_choice, check_integer, suggests_names
+from keras_seq.errors import check_choice, check_integer, suggests_names, warn
 from keras_seq.forecasting import fitting, saving
 from keras_seq.forecasting.arguments import (
+    check_gaps,
     check_logarithms,
     check_panel,
     check_stateful,
@@ -33,6 +33,7 @@ from keras_seq.forecasting.frames import join_actuals, level_quantiles, path_fra
 from keras_seq.forecasting.lag_copy import find_lag_copy
 from keras_seq.forecasting.members import (
     calibrate_members,
+    can_validate,
     set_spreads,
     train_members,
     window_sources,
@@ -336,8 +337,8 @@ class Forecaster(SequenceEstimator):
         limit = 1000 if self.max_steps == "auto" else self.max_steps
         limit = check_integer("max_steps", limit, 1)
         sources = window_sources(self, panel)
-        lengths = panel.observed_lengths
-        held_out = split_origins(lengths, self._spec, validation=True)
+        check_gaps(self, sources)
+        held_out = split_origins(panel.observed_lengths, self._spec, validation=True)
         train = partial(
             train_members,
             self,
@@ -346,9 +347,10 @@ class Forecaster(SequenceEstimator):
             verbose=verbose,
             checkpoint=checkpoint,
         )
-        if len(held_out.series):
+        if can_validate(sources):
             model = self._learn(train, limit, sources, held_out, verbose)
-        else:  # every series is too short to hold some of it back
+        else:  # series are too short to hold some of them back, or have large gaps
+            held_out = split_origins(panel.lengths, self._spec, validation=False)
             best = [min(limit, fitting.SHORT_SERIES_STEPS)] * len(sources)
             members, histories = train(best, "fit", validation=False)
             model = combine(members, self.jit)
@@ -396,7 +398,7 @@ class Forecaster(SequenceEstimator):
             print(fitting.verdict(self.validation_))
         copied = find_lag_copy(model, source, held_out, season, self.seed)
         if copied:
-            warnings.warn(copied, stacklevel=4)
+            warn(copied)
         if not self.refit_full:
             return model
         members, _ = train(best, "refit", validation=False)
@@ -552,13 +554,12 @@ class Forecaster(SequenceEstimator):
 
     def _warn_of_few_errors(self) -> None:
         if self._calibration.usable:
-            self._calibration.warn_of_tails(self.quantiles_, stacklevel=4)
+            self._calibration.warn_of_tails(self.quantiles_)
         else:
-            warnings.warn(
+            warn(
                 "conformal=True has too little held back to calibrate with: values of "
                 "a series must span more than two horizons. The quantiles are the "
-                "network's.",
-                stacklevel=4,
+                "network's."
             )
 
     def evaluate(
@@ -622,7 +623,8 @@ class Forecaster(SequenceEstimator):
         Args:
             df: Long frame, as in `fit`. Future covariates are known after a cutoff as
                 they stand there.
-            num_windows: Number of cutoffs; the last one leaves one horizon.
+            num_windows: Number of cutoffs; the last one leaves one horizon before the
+                last value of any series.
             step_size: Steps between cutoffs; None: one horizon.
             refit: Whether to fit a clone before every cutoff.
             verbose: As in `fit`.

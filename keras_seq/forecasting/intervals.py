@@ -1,12 +1,12 @@
 """From a few quantiles to whole distributions: calibrated intervals, sample paths."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
+from keras_seq.errors import warn
 from keras_seq.forecasting.nonnegative import bend, unbend
 from keras_seq.forecasting.windows import WindowSource
 from keras_seq.hashing import derive_seed
@@ -231,18 +231,17 @@ class Calibration:
         width = forecasts.width(True)[..., None], forecasts.width(False)[..., None]
         return forecasts.median[..., None] + away * np.where(shares > 0.5, *width)
 
-    def warn_of_tails(self, shares: Sequence[float], stacklevel: int = 2) -> None:
+    def warn_of_tails(self, shares: Sequence[float]) -> None:
         """Warns where the held-back errors are too few for a quantile."""
         outermost = max(max(share, 1 - share) for share in shares)
         needed = int(np.ceil(round(outermost / (1 - outermost), 6)))
         steps = range(self.deviations.shape[1])
         least = min(len(self._pool(step)) for step in steps)
         if least < needed:
-            warnings.warn(
+            warn(
                 f"The interval of {100 * (2 * outermost - 1):g} % needs {needed} "
                 f"held-back errors for each step; there are {least}. It is drawn out "
-                "as a normal distribution would be, and may hold less.",
-                stacklevel=stacklevel + 1,
+                "as a normal distribution would be, and may hold less."
             )
 
     def correlation(self) -> np.ndarray:

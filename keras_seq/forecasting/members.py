@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from keras_seq.errors import warn
 from keras_seq.forecasting import fitting
 from keras_seq.forecasting.panel import Panel
 from keras_seq.forecasting.stream_fitting import train_stream
@@ -29,6 +30,28 @@ def window_sources(forecaster: "Forecaster", panel: Panel) -> list[WindowSource]
         for steps in set(lookbacks)
     }
     return [made[steps] for steps in lookbacks]
+
+
+def can_validate(sources: Sequence[WindowSource]) -> bool:
+    """Whether something is held back that tells how good each network is.
+
+    Warns where series are long enough for that, and values too far apart.
+    """
+    splits = [_split(source, validation=True) for source in sources]
+    if not len(splits[0].series):
+        return False
+    found = all(
+        source.can_train(split) and source.tell(split.series, split.origins).any()
+        for source, split in zip(sources, splits, strict=True)
+    )
+    if not found:
+        warn(
+            "Nothing can be held back for validation: its values, or those before it, "
+            f"are too far apart for lookback={sources[-1].spec.lookback} and horizon="
+            f"{sources[-1].spec.horizon}. How long to train, calibration and "
+            "`validation_` have nothing to go by."
+        )
+    return found
 
 
 def train_members(

@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.tseries.frequencies import to_offset
 from pandas.tseries.offsets import Tick
 
-from keras_seq.errors import check_integer
+from keras_seq.errors import check_integer, warn
 from keras_seq.forecasting.columns import (
     Columns,
     as_frame,
@@ -345,10 +345,9 @@ def _infer(stamps: pd.DatetimeIndex, working: bool) -> str | None:
     stretch = stamps[edges[widest] : edges[widest + 1]]
     inferred = _infer_regular(stretch, working) if len(stretch) >= 3 else None
     if inferred is not None:
-        warnings.warn(
+        warn(
             f"freq={inferred!r} was inferred from a stretch without gaps; steps "
-            "between are taken as missing. Give `freq` to be sure.",
-            stacklevel=2,
+            "between are taken as missing. Give `freq` to be sure."
         )
     return inferred
 

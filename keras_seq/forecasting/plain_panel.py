@@ -47,6 +47,12 @@ class PlainPanel:
         """The grid position just after the last step of any series."""
         return int((self.first + self.lengths).max())
 
+    @property
+    def observed_end(self) -> int:
+        """The grid position just after the last value of any series."""
+        observed = self.observed_lengths
+        return int(np.where(observed > 0, self.first + observed, 0).max())
+
     def until(self, position: int) -> Self:
         """The part before a grid position; series that begin later are left out.
 

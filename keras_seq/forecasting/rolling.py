@@ -1,12 +1,11 @@
 """roll: forecasts beyond the horizon that a network knows, by going on from its own."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 
-from keras_seq.errors import name_some
+from keras_seq.errors import name_some, warn
 from keras_seq.forecasting.intervals import accumulate, all_positive
 from keras_seq.forecasting.plain_panel import PlainPanel
 
@@ -94,7 +93,4 @@ def _warn_of_unseen(panel: PlainPanel, point: np.ndarray) -> None:
     for which, told in found:
         ids = panel.ids[which]
         if len(ids):
-            warnings.warn(
-                f"{len(ids)} series {told}: {name_some(ids)}",
-                stacklevel=6,  # who called `predict`
-            )
+            warn(f"{len(ids)} series {told}: {name_some(ids)}")

@@ -89,17 +89,15 @@ def first_values(source: WindowSource) -> np.ndarray:
     """What is subtracted from each series: its first value, float64, `(num_series,)`.
 
     Only where the scaling does not see the level; else 0. float32 then holds the digits
-    that matter, whatever the level is, and nothing is told of the future. NaN then of
-    a series without a value, so that its forecasts are NaN.
+    that matter, whatever the level is, and nothing is told of the future. NaN of a
+    series without a value, so that its forecasts are NaN.
     """
     panel = source.panel
-    if not source.spec.centered:
-        return np.zeros(len(panel.ids))
     shift = np.full(len(panel.ids), np.nan)
     known = np.flatnonzero(np.isfinite(panel.values))
     owner = np.searchsorted(panel.offsets, known, side="right") - 1
     series, where = np.unique(owner, return_index=True)
-    shift[series] = panel.values[known[where]]
+    shift[series] = panel.values[known[where]] if source.spec.centered else 0.0
     return shift
 
 

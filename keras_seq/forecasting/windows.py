@@ -19,6 +19,8 @@ _LEVEL_OVER_SPREAD = 1e4
 # How many spreads above zero such windows are put where their logarithms are taken: as
 # many as other series are, whose relative errors tell the width of intervals.
 LEVEL_OF_LOGS = 30.0
+# Windows that are looked at before all are.
+_SAMPLE = 512
 # Longest lookback that is chosen to show the days of a week.
 _LONGEST_WEEK = 1024
 
@@ -78,6 +80,7 @@ class WindowSource:
     def __init__(self, panel: Panel, spec: WindowSpec):
         self.panel = panel
         self.spec = spec
+        self._lengths = panel.lengths
         # One row per grid position, from `lookback` before the first stamp on.
         count = spec.lookback + panel.end + spec.horizon
         freq, rounds = panel.grid.freq, spec.rounds
@@ -108,26 +111,15 @@ class WindowSource:
         Raises:
             ValueError: If an origin lies outside its series.
         """
-        offsets = self.panel.offsets
-        lengths = offsets[series + 1] - offsets[series]
-        if (origins < 1).any() or (origins > lengths).any():
-            raise ValueError(
-                "Origins must lie within 1 and the length of their series. Received: "
-                f"{origins[(origins < 1) | (origins > lengths)][:5]}"
-            )
-        lookback, horizon = self.spec.lookback, self.spec.horizon
-        steps = origins[:, None] + np.arange(-lookback, horizon)  # (batch, steps)
-        seen = lengths if end is None else end[series]
-        inside = (steps >= 0) & (steps < seen[:, None])
-        flat = offsets[series][:, None] + np.where(inside, steps, 0)
-        values = np.where(inside, self.panel.values[flat], np.nan)
+        lookback = self.spec.lookback
+        steps, flat = self._places(series, origins, end)
+        values = self._values(flat)
         past, target = values[:, :lookback], values[:, lookback:]
         shift = window_shift(past, self.spec.centered)
         covariates = {}
         if self.spec.encoder is not None and self.panel.covariates is not None:
-            before = np.where(inside, flat, -1)[:, :lookback]
             covariates = self.spec.encoder.gather(
-                self.panel.covariates, series, steps, before
+                self.panel.covariates, series, steps, flat[:, :lookback]
             )
         # row 0 of the calendar is `lookback` steps before grid position 0
         rows = self.panel.first[series][:, None] + steps + lookback
@@ -138,6 +130,53 @@ class WindowSource:
             shift=shift,
             covariates=covariates,
         )
+
+    def tell(
+        self, series: np.ndarray, origins: np.ndarray, end: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Whether windows hold both a value to see and one to forecast: `(batch,)`.
+
+        Arguments as of `gather`.
+        """
+        _, flat = self._places(series, origins, end)
+        known = np.isfinite(self._values(flat))
+        lookback = self.spec.lookback
+        return known[:, :lookback].any(axis=1) & known[:, lookback:].any(axis=1)
+
+    def can_train(self, split: "Split") -> bool:
+        """Whether some training window tells anything, as of `tell`."""
+        drawn = split.draw(_SAMPLE, np.random.default_rng(0))
+        if self.tell(*drawn, split.end).any():
+            return True
+        # Such a window lies about a value and the next one of the same series.
+        known = np.flatnonzero(np.isfinite(self.panel.values))
+        owner = np.searchsorted(self.panel.offsets, known, side="right") - 1
+        steps = known - self.panel.offsets[owner]
+        one, two, series = steps[:-1], steps[1:], owner[1:]
+        lookback, horizon = self.spec.lookback, self.spec.horizon
+        low = np.maximum.reduce([one + 1, two - horizon + 1, split.low[series]])
+        high = np.minimum.reduce([two, one + lookback, split.high[series]])
+        usable = (owner[:-1] == series) & (two < split.end[series]) & (low <= high)
+        return bool(usable.any())
+
+    def _places(
+        self, series: np.ndarray, origins: np.ndarray, end: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Steps of windows in their series, and where the panel holds them, or -1."""
+        lengths = self._lengths[series]
+        if (origins < 1).any() or (origins > lengths).any():
+            raise ValueError(
+                "Origins must lie within 1 and the length of their series. Received: "
+                f"{origins[(origins < 1) | (origins > lengths)][:5]}"
+            )
+        around = np.arange(-self.spec.lookback, self.spec.horizon)
+        steps = origins[:, None] + around  # (batch, steps)
+        seen = lengths if end is None else end[series]
+        inside = (steps >= 0) & (steps < seen[:, None])
+        return steps, np.where(inside, self.panel.offsets[series, None] + steps, -1)
+
+    def _values(self, flat: np.ndarray) -> np.ndarray:
+        return np.where(flat < 0, np.nan, self.panel.values[flat])
 
     def knees(self, windows: Windows) -> np.ndarray:
         """Where forecasts begin to bend, `(batch,)`; -inf, where they do not."""

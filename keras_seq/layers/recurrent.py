@@ -1,13 +1,12 @@
 """RecurrentEncoder: stacked, optionally bidirectional SimpleRNN, LSTM or GRU."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_seq.errors import check_choice, check_integer, check_rate
+from keras_seq.errors import check_choice, check_integer, check_rate, warn
 from keras_seq.layers.cells import CELL_MATHS
 from keras_seq.layers.normalization import SequenceNormalization
 from keras_seq.layers.paths import run_layer
@@ -176,10 +175,9 @@ class RecurrentEncoder(keras.layers.Layer):
                 f"to inputs. Received: units={self.units}"
             )
         if activation != "tanh":
-            warnings.warn(
+            warn(
                 f"activation={activation!r} costs the fast paths: fused kernels and "
-                "our own loops compute tanh only. Layers run as plain Keras loops.",
-                stacklevel=2,
+                "our own loops compute tanh only. Layers run as plain Keras loops."
             )
         self.cell = cell
         self.num_layers = num_layers

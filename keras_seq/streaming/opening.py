@@ -259,9 +259,7 @@ def _go_on(session: ForecastSession, served: Served, rows: Rows) -> Rows:
     stream, tail = served.stream, served.tail
     if stream is None:
         return rows
-    state = dict(stream.arrays)
-    if "shift" in session.stepper.arrays:
-        state["shift"] = stream.shift
+    state = {**stream.arrays, "shift": stream.shift}
     positions = np.asarray(rows.positions)
     session.place(rows.keys, state, positions[tail.offsets[:-1]] + stream.after - 1)
     steps = np.arange(len(tail.values)) - np.repeat(tail.offsets[:-1], tail.lengths)

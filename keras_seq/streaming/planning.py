@@ -1,10 +1,10 @@
 """What a call of a session of series will do, checked before anything moves."""
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 
+from keras_seq.errors import warn
 from keras_seq.numpy_runtime.clock import Clock
 from keras_seq.streaming.observations import Rows
 from keras_seq.streaming.rows import Array, Key
@@ -154,9 +154,7 @@ def _warn(rows: Rows, invalid: Array) -> None:
     codes = np.unique(rows.codes[invalid])
     names = ", ".join(repr(rows.keys[code]) for code in codes[:5])
     more = f" and {len(codes) - 5} more" if len(codes) > 5 else ""
-    warnings.warn(
+    warn(
         f"Values that are infinite or beyond {LARGEST:g} are taken as missing: "
-        f"{int(invalid.sum())} of {names}{more}.",
-        # make_plan, _take, step, and who called it
-        stacklevel=5,
+        f"{int(invalid.sum())} of {names}{more}."
     )

@@ -59,8 +59,7 @@ class StatefulStepper:
         self.arrays: dict[str, tuple[tuple[int, ...], Any]] = {
             name: ((width,), np.float32) for name, width in widths.items()
         }
-        if centered:  # NaN before the first value
-            self.arrays["shift"] = (), np.float64
+        self.arrays["shift"] = (), np.float64  # NaN before the first value
         self._calendar = CalendarTable(clock, 0, horizon)
 
     def cold(self, count: int) -> State:
@@ -69,21 +68,19 @@ class StatefulStepper:
             name: np.zeros((count, *shape), dtype)
             for name, (shape, dtype) in self.arrays.items()
         }
-        if self.centered:
-            state["shift"][:] = np.nan
+        state["shift"][:] = np.nan
         return state
 
     def step(
         self, state: State, values: Array, positions: Array, forecast: bool
     ) -> Array | None:
         """As in `Stepper`."""
-        shift = np.zeros(len(values))
-        if self.centered:
-            kept = state["shift"]
-            unknown = np.isnan(kept)
-            if unknown.any():
-                kept[unknown] = values[unknown]
-            shift = kept.copy()  # NaN, and so are forecasts, before the first value
+        kept = state["shift"]
+        unknown = np.isnan(kept)
+        if unknown.any():
+            first = values[unknown]
+            kept[unknown] = first if self.centered else 0.0 * first
+        shift = kept.copy()  # NaN, and so are forecasts, before the first value
         # Keys mostly stand at the same step, which has one calendar for all.
         together = len(positions) > 1 and bool((positions == positions[0]).all())
         calendar = self._calendar(positions[:1] if together else positions)

@@ -462,7 +462,7 @@ class TextClassifier(ClassifierMixin, SequenceEstimator):
         )
         if verbose:
             print(self.report_.summary())
-        self.report_.warn(self.get_params(deep=False), given, stacklevel=3)
+        self.report_.warn(self.get_params(deep=False), given)
         epochs = [self.epochs] * self.ensemble
         manner |= {"origin": origin, "verbose": verbose, "title": "fit"}
         trained = train(self, training, rows, held, held_rows, epochs=epochs, **manner)
@@ -692,8 +692,9 @@ class TextClassifier(ClassifierMixin, SequenceEstimator):
         """Class probabilities.
 
         Args:
-            texts: Strings, or files as `fit` takes them, with or without labels, or a
-                folder with a file for each text. A list of strings is always texts.
+            texts: Strings, or tables as `fit` takes them, with or without labels, or a
+                folder of files, or of folders of files, each a text. A list of strings
+                is always texts.
             text_col: Column of tables with the texts.
             on_bad_rows: As in `fit`; rows that are skipped are not in the answer.
 

@@ -1,6 +1,5 @@
 """Corpus: texts with their class ids and weights."""
 
-import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
+from keras_seq.errors import warn
 from keras_seq.text.labels import (
     encode_label_lists,
     encode_labels,
@@ -92,10 +92,9 @@ def split_stratified(
             f"{len(classes)} classes"
         )
     if (counts < 2).any():
-        warnings.warn(
+        warn(
             "These classes have a single text, which is trained on and not validated: "
-            f"{classes[counts < 2].tolist()[:5]}",
-            stacklevel=4,
+            f"{classes[counts < 2].tolist()[:5]}"
         )
     _, drawn = train_test_split(
         common,
@@ -133,10 +132,9 @@ def _split_by_labels(
         )
     single = only_in_one(targets, drawn)
     if len(single):
-        warnings.warn(
+        warn(
             "These labels have a single text, or come with others that have, and are "
-            f"trained on and not validated: {classes[single].tolist()[:5]}",
-            stacklevel=5,
+            f"trained on and not validated: {classes[single].tolist()[:5]}"
         )
     held = drawn[text_id]
     return corpus.take(np.flatnonzero(~held)), corpus.take(np.flatnonzero(held))

@@ -1,6 +1,5 @@
 """The steps of a training: weights, ids and a report of the texts; the networks."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
+from keras_seq.errors import warn
 from keras_seq.text.arguments import (
     choose_embedding_dim,
     network_arguments,
@@ -86,11 +86,10 @@ def warn_of_seen(held: Corpus, seen: np.ndarray | None) -> None:
         if not known:
             return
         told = f"have learned from {known:,} of the {count} texts held back"
-    warnings.warn(
+    warn(
         f"`warm_start`: the weights that `fit` goes on from {told}, so that scores, "
         "early stopping and calibration promise too much. Give `validation_data` that "
-        "is new, or fit new texts alone, of which a loaded classifier warns as well.",
-        stacklevel=3,
+        "is new, or fit new texts alone, of which a loaded classifier warns as well."
     )
 
 

@@ -1,12 +1,12 @@
 """What `fit` and its like are given, texts in lists or in files, checked."""
 
-import warnings
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
+from keras_seq.errors import warn
 from keras_seq.text.labels import check_label_lists, check_labels
 from keras_seq.text.sources import Columns, TextFiles, are_file_names
 from keras_seq.text.streaming import StreamedTexts, read_pairs
@@ -90,10 +90,9 @@ def check_unlabelled(texts: Any, columns: Columns) -> list[str] | StreamedTexts:
         return StreamedTexts(files)
     columns.refuse()
     if are_file_names(texts):
-        warnings.warn(
+        warn(
             "A list of strings is texts, and these look like names of files: give "
-            f"each as pathlib.Path to read it. Received: {texts!r:.60}",
-            stacklevel=3,
+            f"each as pathlib.Path to read it. Received: {texts!r:.60}"
         )
     return check_texts(texts)
 

@@ -1,6 +1,5 @@
 """TextReport: what a text classifier was given, counted before it trains."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_seq import html
-from keras_seq.errors import name_some
+from keras_seq.errors import name_some, warn
 from keras_seq.text.preprocessing import TextPreprocessor
 from keras_seq.text.streaming import StreamedTexts, hash_texts
 from keras_seq.text.tokenizing import Tokenized, count_tokens, sign_texts
@@ -110,7 +109,7 @@ class TextReport:
             "TextReport", "", html.pairs({n: v[0] for n, *v in lines if v})
         )
 
-    def warn(self, params: Mapping[str, Any], given: bool, stacklevel: int) -> None:
+    def warn(self, params: Mapping[str, Any], given: bool) -> None:
         """Warns of what will cost accuracy, or makes the scores untrue.
 
         That is: more than a tenth of the training texts truncated; more than a fifth of
@@ -122,10 +121,9 @@ class TextReport:
         Args:
             params: Constructor arguments of the classifier.
             given: Whether the user chose the validation texts.
-            stacklevel: Of the warnings, as seen from the caller.
         """
         for message in self._complaints(params, given):
-            warnings.warn(message, stacklevel=stacklevel + 1)
+            warn(message)
 
     def _complaints(self, params: Mapping[str, Any], given: bool) -> list[str]:
         found = []

@@ -1,14 +1,13 @@
 """TextFiles: texts and labels in files, read chunk by chunk and never all at once."""
 
 import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from keras_seq.errors import check_choice
+from keras_seq.errors import check_choice, warn
 from keras_seq.fingerprint import digest_path
 from keras_seq.text.readers import (
     CSV_SUFFIXES,
@@ -27,6 +26,7 @@ CHUNK_TEXTS = 4096
 CHUNK_CHARACTERS = 1 << 22
 # A folder's files are one text each: these hold more than one, or none that is plain.
 _TABLE_SUFFIXES = (*SUFFIXES, ".gz", ".tsv", ".xlsx")
+_HOW_TABLES = " Tables are given as a list: [Path('{}'), ...]."
 _LABEL_TYPES = (str, int)  # a bool is an int
 
 Place = tuple[Path, int | None]
@@ -145,10 +145,8 @@ class TextFiles:
 
     def _check_folder(self, path: Path) -> None:
         folders, files = list_folders(path), list_files(path)
-        tables = [file for file in files if file.name.endswith(_TABLE_SUFFIXES)]
-        hint = ""
-        if tables:
-            hint = f" Tables are given as a list: [Path({str(tables[0])!r}), ...]."
+        tables = _tables(files)
+        hint = _HOW_TABLES.format(tables[0]) if tables else ""
         if not folders and (self.labelled or not files):
             raise ValueError(
                 f"{path} is a folder without subfolders: one for each class is needed, "
@@ -173,6 +171,13 @@ class TextFiles:
                     f"{path} must have a subfolder for each class with a file for each "
                     f"text. {folder} has folders of its own, the first is "
                     f"{deeper[0].name!r}: is it the folder that is meant?"
+                )
+            tables = _tables(list_files(folder))
+            if tables:
+                raise ValueError(
+                    f"{path} must have a subfolder for each class with a file for each "
+                    f"text, and {folder.name!r} has tables: {tables[0].name!r}."
+                    + _HOW_TABLES.format(tables[0])
                 )
 
     def _check_lists(self, path: Path) -> None:
@@ -309,10 +314,7 @@ class _BadRows:
 
     def warn(self) -> None:
         if self.count:
-            warnings.warn(
-                f"{self.count} bad rows were skipped, the first: {self.first}",
-                stacklevel=6,
-            )
+            warn(f"{self.count} bad rows were skipped, the first: {self.first}")
 
 
 def describe_place(place: Place) -> str:
@@ -383,6 +385,10 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):  # too long for a name, or with a null character
         return False
+
+
+def _tables(files: list[Path]) -> list[Path]:
+    return [file for file in files if file.name.endswith(_TABLE_SUFFIXES)]
 
 
 def _stamp(path: Path) -> tuple[int, int]:

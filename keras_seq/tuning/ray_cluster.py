@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 import traceback
-import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +18,7 @@ from typing import Any, Self
 
 import cloudpickle
 
-from keras_seq.errors import did_you_mean
+from keras_seq.errors import did_you_mean, warn
 from keras_seq.tuning.trial import Job, Outcome, Task
 
 _ATTEMPTS = 4  # of a trial whose process or node was lost; Ray's own tasks have as many
@@ -123,7 +122,7 @@ class RayTrials:
         )
         if is_own:
             raise ValueError(message)
-        warnings.warn(f"{message}. Trials wait for such a node.", stacklevel=5)
+        warn(f"{message}. Trials wait for such a node.")
 
     async def _run(self, task: Task) -> Outcome:
         errors = self._ray.exceptions

@@ -66,10 +66,11 @@ def run_litert(path):
     return lambda inputs: {k: v.copy() for k, v in runner(**inputs).items()}
 
 
-def test_a_series_without_a_value_is_no_hindrance(tmp_path):
+@pytest.mark.parametrize("scaling", ["standard", "mean_abs"])
+def test_a_series_without_a_value_is_no_hindrance(scaling, tmp_path):
     frame = make_frame()
     frame.loc[frame["unique_id"] == "a", "y"] = np.nan
-    fitted = Forecaster(**OPTIONS).fit(frame, verbose=0)
+    fitted = Forecaster(**OPTIONS, scaling=scaling).fit(frame, verbose=0)
     export_model(fitted, "keras", tmp_path / "network.keras")
     export_model(fitted, "savedmodel", tmp_path / "model")
 

@@ -244,6 +244,21 @@ def test_backtest_tells_which_series_end_before_it_and_scores_short_ones(frame):
     assert scores["mae"].notna().all()
 
 
+def test_backtest_ends_with_the_last_value(frame):
+    plan = frame.assign(
+        y=np.nan, ds=frame["ds"] + (frame["ds"].max() - frame["ds"].min())
+    )
+    plan = plan[plan["ds"] > frame["ds"].max()]
+    forecaster = Forecaster(**SMALL)
+    with pytest.warns(UserWarning) as caught:
+        windows = forecaster.backtest(pd.concat([frame, plan]), 2, verbose=0)
+        forecaster.fit(pd.concat([frame, plan]), verbose=0)
+    pd.testing.assert_frame_equal(windows, forecaster.backtest(frame, 2, verbose=0))
+    ours = [w for w in caught if "without a value" in str(w.message)]
+    # only `fit` sees the plan, and its warning is at this file's line
+    assert [w.filename for w in ours] == [__file__]
+
+
 def test_backtest_of_too_short_data():
     with pytest.raises(ValueError, match="num_windows=9 at horizon=4.*the data span"):
         Forecaster(**SMALL).backtest(seasonal_frame(length=30), 9, verbose=0)
@@ -409,6 +424,24 @@ def test_short_constant_zero_and_negative_series(frame):
     assert by_id.apply(lambda y: np.abs(y - 7).max())["constant"] < 1
     assert by_id.apply(lambda y: np.abs(y).max())["zero"] < 1
     assert (by_id.max()["negative"]) < 0
+
+
+def test_values_too_far_apart_for_a_window(frame):
+    step = frame.groupby("unique_id").cumcount()
+    sparse = frame.assign(y=frame["y"].where(step % 20 == 19))
+    with pytest.raises(ValueError, match="`lookback` and `horizon` .* 20 steps apart"):
+        Forecaster(**{**SMALL, "lookback": 5}).fit(sparse, verbose=0)
+    long = Forecaster(**{**SMALL, "lookback": 20}).fit(sparse, verbose=0)
+    assert np.isfinite(long.validation_["mae"])
+    # where only the end is sparse, it cannot be held back
+    ending = frame.assign(y=frame["y"].where((step < 40) | (step == step.max())))
+    with pytest.warns(UserWarning, match="Nothing can be held back .*=5 and horizon=4"):
+        fitted = Forecaster(**{**SMALL, "lookback": 5}).fit(ending, verbose=0)
+    assert fitted.validation_ == {}
+    with pytest.warns(UserWarning, match="have a single value"):
+        assert np.isfinite(fitted.predict()["y_hat"]).all()
+    with pytest.raises(ValueError, match="two values in 'y'. .* 3 series, 3 values"):
+        Forecaster(**SMALL).fit(frame.assign(y=frame["y"].where(step == 9)), verbose=0)
 
 
 def test_all_series_shorter_than_the_horizon():

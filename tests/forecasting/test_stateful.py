@@ -85,6 +85,30 @@ def test_numpy_alone_says_the_same(fitted, tmp_path):
     np.testing.assert_array_equal(one.step(values).values, two.step(values).values)
 
 
+@pytest.mark.parametrize("scaling", ["standard", "mean_abs", "log", "none"])
+def test_nothing_is_said_of_a_series_without_a_value(scaling, tmp_path):
+    frame = make_frame(series=2)
+    frame.loc[frame["unique_id"] == "s01", "y"] = np.nan
+    options = {**OPTIONS, "max_steps": 2, "scaling": scaling, "refit_full": False}
+    forecaster = Forecaster(**options).fit(frame, verbose=0)
+    forecaster.save(tmp_path / "stateful.kseq")
+    alone = numpy_runtime.load(tmp_path / "stateful.kseq")
+    with pytest.warns(UserWarning, match="1 series have no value .*: 's01'"):
+        several = [
+            forecaster.predict(),
+            forecaster.predict(frame),
+            pd.DataFrame(alone.predict()),
+        ]
+    for found in several:
+        known = np.isfinite(found.filter(like="y_hat")).all(axis=1)
+        assert known.tolist() == [True] * 3 + [False] * 3
+    for engine in ("numpy", "keras"):
+        session = forecaster.stream(history="fit", engine=engine)
+        for value, known in ((np.nan, False), (7.0, True), (np.nan, True)):
+            values = session.step({"s01": value, "new": value}).values
+            assert (np.isfinite(values) == known).all()
+
+
 @pytest.mark.parametrize("engine", ["numpy", "keras"])
 def test_steps_one_by_one_equal_one_pass(fitted, engine):
     """Cold, over 500 observations with gaps."""

@@ -42,6 +42,37 @@ def slow_window(panel, series, origin, spec):
     return np.array([row[t] if 0 <= t < len(row) else np.nan for t in steps])
 
 
+def test_whether_windows_tell_anything_equals_a_plain_loop():
+    random = np.random.default_rng(5)
+    found = set()
+    for number in range(60):
+        panel = make_panel([30, 21], seed=number)
+        share = random.choice([0.04, 0.1])
+        panel.values[random.random(len(panel.values)) > share] = np.nan
+        spec = WindowSpec(*random.integers(1, 4, 2).tolist(), True)
+        split = split_origins(panel.observed_lengths, spec, validation=number % 2 == 0)
+        if not (split.high >= split.low).any():
+            continue
+        source, each = WindowSource(panel, spec), []
+        for series in range(2):
+            for origin in range(split.low[series], split.high[series] + 1):
+                seen = panel.values[panel.offsets[series] :][: split.end[series]]
+                parts = (
+                    seen[max(origin - spec.lookback, 0) : origin],
+                    seen[origin : origin + spec.horizon],
+                )
+                each.append(all(np.isfinite(part).any() for part in parts))
+                told = source.tell(np.array([series]), np.array([origin]), split.end)
+                assert told.tolist() == each[-1:]
+        found.add(any(each))
+        assert source.can_train(split) == any(each)
+        # however many windows are drawn at first
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("keras_seq.forecasting.windows._SAMPLE", 0)
+            assert source.can_train(split) == any(each)
+    assert found == {True, False}
+
+
 @pytest.mark.parametrize("centered", [False, True])
 def test_equals_a_plain_loop(centered):
     panel, spec = make_panel([9, 4, 1]), WindowSpec(5, 3, centered)

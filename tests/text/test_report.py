@@ -92,7 +92,7 @@ def test_round_trip_and_what_it_shows():
 def complaints(report, given=True, **params):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        report.warn({**DEFAULTS, **params}, given, stacklevel=1)
+        report.warn({**DEFAULTS, **params}, given)
     assert all(w.category is UserWarning for w in caught)
     assert all(w.filename == __file__ for w in caught)
     return [str(w.message) for w in caught]

@@ -421,6 +421,10 @@ def test_folders_that_are_no_classes(tmp_path):
     (tmp_path / "pos" / "1.txt").write_text("good")
     with pytest.raises(ValueError, match=r"two classes. Received only: \['pos'\]"):
         read(tmp_path)
+    table = write(tmp_path / "pos" / "all.csv")
+    with pytest.raises(ValueError, match=r"'pos' has tables: 'all.csv'. Tables are"):
+        read(tmp_path)
+    table.unlink()
     (tmp_path / "pos" / "more").mkdir()
     with pytest.raises(ValueError, match="pos has folders of its own.*is it the fold"):
         read(tmp_path)
