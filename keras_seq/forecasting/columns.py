@@ -69,8 +69,10 @@ def check_columns(frame: pd.DataFrame, columns: Columns) -> None:
         raise ValueError("The frame has no rows.")
 
 
-def check_target(column: pd.Series, name: str) -> np.ndarray:
+def check_target(frame: pd.DataFrame, columns: Columns) -> np.ndarray:
     """The target as float64, NaN where missing; raises unless it holds numbers."""
+    name = columns.target
+    column = frame[name]
     if column.dtype == object and pd.api.types.infer_dtype(column) in _NUMBERS:
         column = column.where(column.notna(), np.nan).astype(np.float64)
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_complex_dtype(
@@ -83,9 +85,8 @@ def check_target(column: pd.Series, name: str) -> np.ndarray:
             f"such as {shown}"
         )
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    refuse_rows(
-        np.isinf(values), column.to_frame(), f"column {name!r} must be finite or NaN"
-    )
+    rule = f"column {name!r} must be finite or NaN"
+    refuse_rows(np.isinf(values), frame, rule, columns)
     return values
 
 

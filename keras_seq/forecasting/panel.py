@@ -166,7 +166,7 @@ def make_panel(
     """
     frame = as_frame(frame, columns)
     check_columns(frame, columns)
-    target = check_target(frame[columns.target], columns.target)
+    target = check_target(frame, columns)
     time = check_time(frame[columns.time], columns.time)
     if columns.id is None:
         codes, ids = np.zeros(len(frame), np.int64), np.array(["series"], dtype=object)
