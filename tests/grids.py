@@ -8,5 +8,13 @@ import pytest
 
 def often(cases: Iterable[Any], *kept: Any) -> list[Any]:
     """Parameters of which all but `kept` are for `make test-exhaustive` alone."""
-    rare = pytest.mark.exhaustive
-    return [case if case in kept else pytest.param(case, marks=rare) for case in cases]
+    return _mark(pytest.mark.exhaustive, cases, kept)
+
+
+def first(cases: Iterable[Any], *kept: Any) -> list[Any]:
+    """Parameters of which all but `kept` are for `make test-slow`."""
+    return _mark(pytest.mark.slow, cases, kept)
+
+
+def _mark(mark: Any, cases: Iterable[Any], kept: tuple[Any, ...]) -> list[Any]:
+    return [case if case in kept else pytest.param(case, marks=mark) for case in cases]

@@ -38,6 +38,7 @@ def test_text_classifier(messages):
     assert suggest_clipping(clf, messages, num_steps=3).global_clipnorm > 0
 
 
+@pytest.mark.slow
 def test_forecaster():
     df = datasets.load_aus_retail()
     some = df[df["unique_id"].isin(df["unique_id"].unique()[:4])]

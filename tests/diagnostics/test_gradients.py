@@ -301,6 +301,7 @@ def test_half_precision_is_near_single():
         np.testing.assert_allclose(flows[1][column], flows[0][column], rtol=0.1)
 
 
+@pytest.mark.slow
 def test_a_callback_measures_while_training():
     model, data = build(10, cell="gru"), make_rows(10, 64, seed=0)
     record = RecordGradientFlow(data, every=2)

@@ -62,6 +62,7 @@ def test_features_that_hold_the_future_are_named(frame):
     assert str(report) == expected
 
 
+@pytest.mark.slow
 def test_polars_frames_and_columns_of_a_plan(frame):
     polars = pytest.importorskip("polars")
     planned = polars.from_pandas(frame)

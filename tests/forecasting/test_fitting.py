@@ -127,6 +127,7 @@ def test_some_windows_are_those_of_young_series():
     np.testing.assert_array_equal(whole[seen], batch[0]["target"][seen])
 
 
+@pytest.mark.slow
 def test_intervals_of_new_series_are_as_wide_as_they_should_be():
     random = np.random.default_rng(0)
     frame = pd.DataFrame(

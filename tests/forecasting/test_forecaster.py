@@ -13,7 +13,7 @@ import keras_seq
 from keras_seq import ArtifactError, Forecaster, numpy_runtime
 from keras_seq.forecasting.windows import WindowSource
 from keras_seq.numpy_runtime.scaling import is_centered
-from tests.grids import often
+from tests.grids import first, often
 
 SMALL = {
     "horizon": 4,
@@ -220,6 +220,7 @@ def test_backtest_frame(frame):
     np.testing.assert_array_equal(merged["seasonal_naive"], merged["y_y"])
 
 
+@pytest.mark.slow
 def test_backtest_refit_sees_more(frame):
     forecaster = Forecaster(**SMALL)
     once = forecaster.backtest(frame, 2, verbose=0)
@@ -330,7 +331,7 @@ def test_segments_are_settled_by_fit_and_saved(tmp_path, frame):
         Forecaster(**SMALL, segment_length=13).fit(frame)
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", first([1, 2], 1))
 def test_files_from_before_there_were_other_decoders(tmp_path, count):
     small = {**SMALL, "lookback": 96, "units": 3, "decoder_units": 16}
     forecaster = Forecaster(**small, decoder="direct", ensemble=count)

@@ -43,6 +43,7 @@ def test_an_untrained_copy_of_a_wave_is_told(last_value):
         fit(make_frame("wave"), refit_full=False)
 
 
+@pytest.mark.slow
 def test_a_season_that_the_network_is_not_told_of_is_named(last_value):
     frame = make_frame("wave")
     frame["y"] = np.tile([0.0, 5, -3, 8, 1], 160) + frame["y"] / 1e3

@@ -177,6 +177,7 @@ def test_files_from_before_forecast_as_they_did(straight, tmp_path):
     np.testing.assert_allclose(light["y_hat"], expected["y_hat"], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_negative_value_turns_it_off_and_an_order_is_refused(frame):
     below = frame.assign(y=frame["y"].where(frame.index != 7, -2.5))
     few = {**SMALL, "conformal": False}

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from keras_seq import Forecaster, diagnostics, load, numpy_runtime
+from tests.grids import first
 
 OPTIONS = {
     **{"horizon": 3, "freq": 1, "lookback": 6, "units": 12, "stateful": True},
@@ -85,7 +86,9 @@ def test_numpy_alone_says_the_same(fitted, tmp_path):
     np.testing.assert_array_equal(one.step(values).values, two.step(values).values)
 
 
-@pytest.mark.parametrize("scaling", ["standard", "mean_abs", "log", "none"])
+@pytest.mark.parametrize(
+    "scaling", first(["standard", "mean_abs", "log", "none"], "mean_abs")
+)
 def test_nothing_is_said_of_a_series_without_a_value(scaling, tmp_path):
     frame = make_frame(series=2)
     frame.loc[frame["unique_id"] == "s01", "y"] = np.nan

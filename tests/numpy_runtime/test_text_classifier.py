@@ -30,6 +30,7 @@ def test_labels_and_calibrated_probabilities(text_model):
     assert_same(model, classifier, tuple(many[:1]))
 
 
+@pytest.mark.slow
 def test_several_labels_by_thresholds_from_an_ensemble(tmp_path):
     lists = [["a"], ["a", "b"], [], ["b", "c"]] * 10
     arguments = {"multi_label": True, "ensemble": 2, "cell": "rnn", "pooling": "mean"}

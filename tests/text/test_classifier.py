@@ -120,6 +120,7 @@ def test_linear_model_is_not_saved_but_its_score_is(fitted, tmp_path):
     assert {k: v for k, v in after.items() if k != "log_loss"} == before
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 def test_stacked_layers_survive_a_save(tmp_path):
     structure = {"units": [5, 4], "num_layers": 2, "cell": "gru", "pooling": "concat"}

@@ -112,6 +112,7 @@ def test_class_weights_multiply_sample_weights():
     assert fits[0].validation_["log_loss"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 def test_balanced_weights_find_the_rare_class(tmp_path):
     texts, labels = make_texts(300, rare=0.06)

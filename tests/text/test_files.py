@@ -99,6 +99,7 @@ def test_validation_data_in_files(tmp_path):
     assert_same(a, c)
 
 
+@pytest.mark.slow
 def test_numbers_as_labels(tmp_path):
     texts, labels = make_rows()
     numbers = [int(label == "yes") for label in labels]

@@ -116,6 +116,7 @@ def test_plot_counts_labels(fitted):
     np.testing.assert_array_equal(np.add(found, missed), true.sum(axis=0))
 
 
+@pytest.mark.slow
 def test_scikit_learn_folds_lists_of_labels(fitted):
     texts, labels = make_texts(160, seed=1)
     assert not is_classifier(fitted)  # whose folds would be stratified by one label

@@ -82,6 +82,7 @@ def test_padding_changes_no_loss():
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns_what_follows_what():
     """A cycle of 19 tokens: forward and backward each token tells its neighbour."""
     rows = TokenRows(np.tile(np.arange(1, 20, dtype="int32"), 200), np.full(200, 19))

@@ -162,6 +162,7 @@ def test_a_checkpoint_is_of_one_pretraining(tmp_path):
         other.fit(texts, labels, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 def test_word_vectors_are_where_the_embedding_starts(tmp_path):
     path = tmp_path / "v.vec"
@@ -195,6 +196,7 @@ def test_a_size_that_is_not_the_vectors_is_refused(tmp_path):
         make(embeddings=path).fit(*make_texts(), verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 def test_a_warm_start_goes_on_from_the_weights_there_are():
     texts, labels = make_texts()

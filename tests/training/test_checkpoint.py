@@ -148,6 +148,7 @@ def _clone(estimator: Any) -> Any:
     return type(estimator)(**estimator.get_params(deep=False))
 
 
+@pytest.mark.slow
 def test_no_epoch_is_trained_twice(tmp_path: Path) -> None:
     estimator, data = FITS["series"]
     seen: list[int] = []

@@ -18,6 +18,7 @@ import pytest
 from keras_seq import tune
 from keras_seq.tuning.executors import _free_memory, _share
 from keras_seq.tuning.trial_log import open_folder
+from tests.grids import first
 from tests.tuning.fake import Fake, Odd
 
 DATA = pd.DataFrame({"y": [1.0, 2.0]})
@@ -122,7 +123,9 @@ def test_a_hundred_trials_do_not_fill_this_process() -> None:
     assert psutil.Process().memory_info().rss - before < 50e6
 
 
-@pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
+@pytest.mark.parametrize(
+    "kind", first([ThreadPoolExecutor, ProcessPoolExecutor], ProcessPoolExecutor)
+)
 def test_an_executor_of_ones_own(kind: type[Executor]) -> None:
     space = {"units": [16, 32, 64]}
     context = {} if kind is ThreadPoolExecutor else {"mp_context": get_context("spawn")}
